@@ -1,0 +1,1 @@
+"""The evidence: which pictures, which encoders, and the cache of their features."""

@@ -1,0 +1,88 @@
+"""What an encoder is, and what a pair is: the contract that every family keeps.
+
+An encoder is frozen. It takes the pixels that both sides see, normalises them with its own mean
+and standard deviation and returns, for each requested block, the patch tokens in raster order
+with any prefix tokens (class, registers) apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+__all__ = ["BlockTokens", "Encoder", "EncoderInfo", "Pair"]
+
+
+class BlockTokens(NamedTuple):
+    """Output of one block.
+
+    Attributes:
+        patches: Patch tokens in raster order, shape (b, h*w, d).
+        prefix: Class and register tokens, shape (b, n_prefix, d); n_prefix may be 0.
+    """
+
+    patches: Float[Tensor, "b t d"]
+    prefix: Float[Tensor, "b prefix d"]
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderInfo:
+    """Facts that identify an encoder and decide what its features mean.
+
+    Attributes:
+        name: As typed on the command line, for example `tiny:pre` or `hf:openai/clip-vit-base-patch32`.
+        digest: SHA-256 over all weights (and over the planted operation, where there is one).
+        n_blocks: Number of transformer blocks.
+        width: Token width d.
+        size: Native picture side in pixels.
+        patch: Patch side in pixels; the grid at side s has s // patch rows and columns.
+        n_prefix: Number of prefix tokens.
+        mean: Channel means subtracted from pixels in [0, 1].
+        std: Channel standard deviations.
+    """
+
+    name: str
+    digest: str
+    n_blocks: int
+    width: int
+    size: int
+    patch: int
+    n_prefix: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Encoder(Protocol):
+    """A frozen vision encoder."""
+
+    info: EncoderInfo
+
+    def __call__(
+        self, pixels: UInt8[Tensor, "b 3 s s"], blocks: Sequence[int]
+    ) -> dict[int, BlockTokens]:
+        """Tokens after each requested block, float32, in the order of `blocks`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An encoder before and after visual-linguistic pre-training.
+
+    Attributes:
+        name: As typed on the command line, for example `tiny`.
+        pre: Encoder name before.
+        post: Encoder name after.
+        lineage: One sentence: how post came from pre.
+        source: Where that is stated.
+        block: Block of the confirmatory comparison (the deepest that the language model reads);
+            None for the last.
+    """
+
+    name: str
+    pre: str
+    post: str
+    lineage: str
+    source: str
+    block: int | None = None

@@ -1,0 +1,1 @@
+"""The measurement: linear probes, gaze readouts, statistics and result records."""

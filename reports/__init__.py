@@ -1,0 +1,1 @@
+"""The account: tables, figures and Markdown, from result records only."""
