@@ -1,4 +1,4 @@
-"""What an encoder is, and what a pair is: the contract that every family keeps.
+"""What an encoder is: the contract that every family keeps.
 
 An encoder is frozen. It takes the pixels that both sides see, normalises them with its own mean
 and standard deviation and returns, for each requested block, the patch tokens in raster order
@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-__all__ = ["BlockTokens", "Encoder", "EncoderInfo", "Pair"]
+__all__ = ["BlockTokens", "Encoder", "EncoderInfo"]
 
 
 class BlockTokens(NamedTuple):
@@ -32,8 +32,9 @@ class EncoderInfo:
     """Facts that identify an encoder and decide what its features mean.
 
     Attributes:
-        name: As typed on the command line, for example `tiny:pre` or `hf:openai/clip-vit-base-patch32`.
-        digest: SHA-256 over all weights (and over the planted operation, where there is one).
+        name: As typed on the command line: `tiny:pre`, `hf:openai/clip-vit-base-patch32`.
+        digest: SHA-256 over all weights, over the architecture where the weights do not decide it,
+            and over the planted operation where there is one.
         n_blocks: Number of transformer blocks.
         width: Token width d.
         size: Native picture side in pixels.
@@ -64,25 +65,3 @@ class Encoder(Protocol):
     ) -> dict[int, BlockTokens]:
         """Tokens after each requested block, float32, in the order of `blocks`."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """An encoder before and after visual-linguistic pre-training.
-
-    Attributes:
-        name: As typed on the command line, for example `tiny`.
-        pre: Encoder name before.
-        post: Encoder name after.
-        lineage: One sentence: how post came from pre.
-        source: Where that is stated.
-        block: Block of the confirmatory comparison (the deepest that the language model reads);
-            None for the last.
-    """
-
-    name: str
-    pre: str
-    post: str
-    lineage: str
-    source: str
-    block: int | None = None

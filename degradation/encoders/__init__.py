@@ -1,0 +1,1 @@
+"""Vision encoders and the pairs they form: before and after visual-linguistic pre-training."""

@@ -1,0 +1,314 @@
+"""The recipe of the pair `tiny`: what its two sides were trained on, and how.
+
+1. `pre`: a random vision tower learns, inside a captioner, to name everything in the picture.
+2. A small language model learns the same captions as text alone.
+3. `post`: the `pre` tower is trained on, unfrozen, with a fresh connector and that language model
+   on captions that never name anything social. The towers along the way are kept.
+
+Steps 1 and 3 use the same pictures, optimiser, learning rate and schedule; only the words differ.
+Nothing was tuned to make the social tasks fall.
+"""
+
+import json
+import logging
+import math
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from degradation.encoders.frozen import normalise
+from degradation.encoders.tiny import save_tiny
+from degradation.encoders.vit import Vit, VitConfig
+from degradation.scenes.captioner import Captioner, caption_loss, language_model
+from degradation.scenes.corpus import Corpus, encode, render_corpus, word_tokenizer
+
+__all__ = ["Recipe", "train_tiny"]
+
+log = logging.getLogger(__name__)
+
+PAD = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Everything that decides the weights of the pair `tiny`."""
+
+    seed: int = 0
+    pictures: dict[str, int] = field(
+        default_factory=lambda: {
+            "expression": 8000,
+            "gesture": 8000,
+            "gaze": 8000,
+            "relation": 6000,
+            "looking": 4000,
+            "objects": 6000,
+        }
+    )
+    held_out: int = 100
+    """Pictures per framing behind the validation loss."""
+    epochs_pre: float = 8.0
+    epochs_text: float = 2.0
+    epochs_post: float = 3.0
+    kept: tuple[float, ...] = (0.1, 0.25, 0.5)
+    """Shares of the post training after which a tower is kept."""
+    batch: int = 128
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    warm_up: float = 0.03
+    """Share of the steps over which the learning rate rises; it falls by a cosine afterwards."""
+    shift: int = 4
+    """Pictures are moved by up to this many pixels each way, edges repeated."""
+    size: int = 96
+    patch: int = 12
+    width: int = 96
+    depth: int = 6
+    heads: int = 3
+    text_width: int = 96
+    text_depth: int = 2
+    threads: int = 2
+
+    def shrunk(self, factor: int) -> "Recipe":
+        """The same recipe on a fraction of the pictures, to try it out."""
+        fewer = {framing: max(1, n // factor) for framing, n in self.pictures.items()}
+        return replace(self, pictures=fewer, held_out=max(1, self.held_out // factor))
+
+
+def train_tiny(out: Path, recipe: Recipe) -> None:
+    """Train the pair from scratch and write its weights, language model and record to `out`.
+
+    Writes `pre`, `post` and the kept towers as float16 safetensors with `config.json`, the folder
+    `language-model/` (transformers format, with its tokenizer) and `training.json`: the recipe,
+    versions, wall time and loss curves.
+    """
+    torch.set_num_threads(recipe.threads)
+    out.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    draw = {"seed": recipe.seed, "size": recipe.size, "processes": recipe.threads}
+    corpus = render_corpus(recipe.pictures, "pretrain", **draw)
+    held_out = render_corpus(
+        dict.fromkeys(recipe.pictures, recipe.held_out), "pretrain-val", **draw
+    )
+    log.info("rendered %d pictures in %.0f s", len(corpus.scenes), time.perf_counter() - start)
+    tokenizer = word_tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.seed)  # transformers' init knows no generators; forked, not global
+        tower = Vit(_config(recipe)).initialise(generator=torch.Generator().manual_seed(recipe.seed))
+        text = _text(recipe, tokenizer)
+        reader = Captioner(tower, _text(recipe, tokenizer))
+        curves = {}
+        curves["pre"] = _train_captioner(
+            reader, corpus, held_out, tokenizer, recipe, social=True, epochs=recipe.epochs_pre
+        )
+        save_tiny(tower, out, "pre")
+        curves["text"] = _train_text(text, corpus, tokenizer, recipe)
+        _save_language_model(text, tokenizer, out / "language-model")
+
+        def keep(step: int, steps: int) -> None:
+            if step in {round(share * steps) for share in recipe.kept}:
+                save_tiny(tower, out, f"step-{step:06d}")
+
+        curves["post"] = _train_captioner(
+            Captioner(tower, text),
+            corpus,
+            held_out,
+            tokenizer,
+            recipe,
+            social=False,
+            epochs=recipe.epochs_post,
+            keep=keep,
+        )
+        save_tiny(tower, out, "post")
+    record = {
+        "recipe": asdict(recipe),
+        "seconds": round(time.perf_counter() - start),
+        "machine": f"{platform.machine()}, {recipe.threads} threads",
+        "versions": {name: version(name) for name in ("torch", "transformers", "numpy", "pillow")},
+        "curves": curves,
+    }
+    (out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _config(recipe: Recipe) -> VitConfig:
+    return VitConfig(
+        size=recipe.size,
+        patch=recipe.patch,
+        width=recipe.width,
+        depth=recipe.depth,
+        heads=recipe.heads,
+        mlp=4 * recipe.width,
+        activation="gelu",
+        cls=False,
+        pre_norm=False,
+        patch_bias=True,
+        norm_eps=1e-6,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.25, 0.25, 0.25),
+    )
+
+
+def _text(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    return language_model(
+        len(tokenizer), width=recipe.text_width, depth=recipe.text_depth, pad=PAD
+    )
+
+
+def _train_captioner(
+    model: Captioner,
+    corpus: Corpus,
+    held_out: Corpus,
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: Recipe,
+    *,
+    social: bool,
+    epochs: float,
+    keep: Callable[[int, int], None] = lambda step, steps: None,
+) -> list[dict[str, float]]:
+    """Train on freshly worded captions; returns the loss curve, a point every 50 steps."""
+    rng = np.random.default_rng([recipe.seed, social])
+    steps = round(epochs * len(corpus.scenes) / recipe.batch)
+    optimiser, schedule = _optimiser(model, recipe, steps)
+    check = encode(tokenizer, held_out.captions(social=social, rng=np.random.default_rng(0)))
+    config = model.tower.config
+    curve, losses = [], []
+    batches = _batches(corpus, tokenizer, recipe, social=social, rng=rng)
+    name = "pre" if social else "post"
+    for step in (bar := tqdm(range(1, steps + 1), desc=name, mininterval=5)):
+        pixels, words = next(batches)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(normalise(pixels, config.mean, config.std), words)
+        loss = caption_loss(logits, words[:, 1:], PAD)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        losses.append(loss.item())
+        keep(step, steps)
+        if step % 50 == 0 or step == steps:
+            point = {"step": step, "loss": float(np.mean(losses))}
+            if step % 500 == 0 or step == steps:
+                point["held_out_loss"] = _held_out_loss(model, held_out, check)
+                log.info("%s %s", name, point)
+            curve.append({key: round(value, 4) for key, value in point.items()})
+            bar.set_postfix(loss=f"{point['loss']:.3f}")
+            losses = []
+    return curve
+
+
+def _train_text(
+    text: LlamaForCausalLM, corpus: Corpus, tokenizer: PreTrainedTokenizerFast, recipe: Recipe
+) -> list[dict[str, float]]:
+    """Train the language model on captions alone, half of them with the social words."""
+    rng = np.random.default_rng([recipe.seed, 2])
+    steps = round(recipe.epochs_text * len(corpus.scenes) / recipe.batch)
+    optimiser, schedule = _optimiser(text, recipe, steps)
+    curve, losses, step = [], [], 0
+    with tqdm(total=steps, desc="text", mininterval=5) as bar:
+        while step < steps:
+            texts = corpus.captions(social=True, rng=rng) + corpus.captions(social=False, rng=rng)
+            words = encode(tokenizer, texts)
+            order = rng.permutation(len(words))
+            for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
+                batch = words[order[start : start + recipe.batch]]
+                logits = text(input_ids=batch[:, :-1], use_cache=False).logits
+                loss = caption_loss(logits, batch[:, 1:], PAD)
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                losses.append(loss.item())
+                step += 1
+                bar.update()
+                if step % 50 == 0:
+                    curve.append({"step": step, "loss": round(float(np.mean(losses)), 4)})
+                    losses = []
+                if step == steps:
+                    break
+    return curve
+
+
+def _optimiser(
+    model: nn.Module, recipe: Recipe, steps: int
+) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
+    """AdamW with a linear warm-up and a cosine to zero; no decay on biases, norms, positions."""
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    optimiser = torch.optim.AdamW(
+        [{"params": matrices}, {"params": others, "weight_decay": 0.0}],
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        betas=(0.9, 0.98),
+        fused=True,
+    )
+    rising = max(1, round(recipe.warm_up * steps))
+
+    def factor(step: int) -> float:
+        if step < rising:
+            return (step + 1) / rising
+        return 0.5 * (1.0 + math.cos(math.pi * min(1.0, (step - rising) / (steps - rising))))
+
+    return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+
+
+def _batches(
+    corpus: Corpus,
+    tokenizer: PreTrainedTokenizerFast,
+    recipe: Recipe,
+    *,
+    social: bool,
+    rng: np.random.Generator,
+) -> Iterator[tuple[UInt8[Tensor, "b 3 s s"], Tensor]]:
+    """Endless shuffled batches of shifted pictures and their captions, worded anew each epoch."""
+    while True:
+        words = encode(tokenizer, corpus.captions(social=social, rng=rng))
+        order = rng.permutation(len(words))
+        for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
+            index = order[start : start + recipe.batch]
+            pixels = np.stack([_shifted(corpus.pixels[i], recipe.shift, rng) for i in index])
+            batch = words[index]
+            longest = int((batch != PAD).sum(1).max())
+            yield torch.from_numpy(pixels).permute(0, 3, 1, 2), batch[:, :longest]
+
+
+def _shifted(
+    picture: UInt8[np.ndarray, "s s 3"], reach: int, rng: np.random.Generator
+) -> UInt8[np.ndarray, "s s 3"]:
+    """The picture moved by a random offset of at most `reach` pixels, its edges repeated."""
+    side = len(picture)
+    down, right = rng.integers(-reach, reach + 1, 2)
+    rows = np.clip(np.arange(side) + down, 0, side - 1)
+    columns = np.clip(np.arange(side) + right, 0, side - 1)
+    return picture[rows[:, None], columns]
+
+
+@torch.no_grad()
+def _held_out_loss(model: Captioner, held_out: Corpus, words: Tensor) -> float:
+    """Mean caption loss on pictures of subjects never trained on, in nats a word."""
+    model.eval()
+    config = model.tower.config
+    losses = []
+    for start in range(0, len(words), 100):
+        pixels = torch.from_numpy(held_out.pixels[start : start + 100]).permute(0, 3, 1, 2)
+        batch = words[start : start + 100]
+        logits = model(normalise(pixels, config.mean, config.std), batch)
+        losses.append(float(caption_loss(logits, batch[:, 1:], PAD)))
+    model.train()
+    return float(np.mean(losses))
+
+
+def _save_language_model(
+    text: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path
+) -> None:
+    text.to(torch.float16).save_pretrained(folder)
+    text.to(torch.float32)
+    tokenizer.save_pretrained(folder)

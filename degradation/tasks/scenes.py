@@ -1,0 +1,205 @@
+"""The rendered social world as tasks: five social ones, framed as their real counterparts, and a
+control task that is not social.
+
+    scenes-expression   portraits, face box            like AffectNet
+    scenes-gesture      half figures, hand box         like HaGRIDv2
+    scenes-gaze         wide scenes, head box, points  like GazeFollow
+    scenes-relation     two people, two boxes          like PISC
+    scenes-looking      face tracks over frames        like Ego4D looking-at-me
+    scenes-objects      kind and colour of one thing, and what is behind: the control
+
+Nothing is stored: a picture's reference names its scene, and opening it renders it.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from PIL.Image import Image
+
+from degradation.scenes.looks import generator
+from degradation.scenes.records import (
+    BACKDROPS,
+    COLOURS,
+    DOMAINS,
+    EXPRESSIONS,
+    GESTURES,
+    KINDS,
+    LOOKING,
+    RELATIONS,
+    Scene,
+)
+from degradation.scenes.render import render
+from degradation.scenes.world import compose
+from degradation.tasks.task import Kind, Rows, Task, TaskSpec
+
+__all__ = ["scenes_task"]
+
+SEED = 0
+STILL = {"train": 1500, "val": 300, "test": 1200}
+CLIPS = {"train": 1000, "val": 250, "test": 1000}
+CLIP_FRAMES = (0, 2, 4)
+ANNOTATORS = {"train": 1, "val": 1, "test": 8}
+ANNOTATOR_DEVIATION = 0.03
+"""Spread of the test annotators around the true target, normalised; GazeFollow's annotators lie
+0.096 from their mean (Gaze-LLE, arXiv 2412.09586, table 3), with some on other objects."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """What distinguishes one scenes task from another."""
+
+    kind: Kind
+    label_sets: Mapping[str, tuple[str, ...]]
+    labels: Mapping[str, Callable[[Scene], str]]
+    roles: tuple[str, ...]
+    regions: tuple[str, ...]
+    metrics: Mapping[str, tuple[str, ...]]
+    cluster: str
+    social: bool = True
+
+
+_QUESTIONS = {
+    "expression": _Question(
+        kind="classes",
+        label_sets={"expression": EXPRESSIONS},
+        labels={"expression": lambda scene: scene.expression},
+        roles=("face",),
+        regions=("face",),
+        metrics={"expression": ("accuracy", "macro_f1")},
+        cluster="subject",
+    ),
+    "gesture": _Question(
+        kind="classes",
+        label_sets={"gesture": GESTURES},
+        labels={"gesture": lambda scene: scene.gesture},
+        roles=("hand",),
+        regions=("hand",),
+        metrics={"gesture": ("accuracy", "macro_f1")},
+        cluster="subject",
+    ),
+    "gaze": _Question(
+        kind="gaze",
+        label_sets={},
+        labels={},
+        roles=("head",),
+        regions=("head",),
+        metrics={"gaze": ("average_l2_error", "minimum_l2_error", "auc_score")},
+        cluster="picture",
+    ),
+    "relation": _Question(
+        kind="pair-classes",
+        label_sets={"relation": RELATIONS, "domain": DOMAINS},
+        labels={
+            "relation": lambda scene: scene.relation,
+            "domain": lambda scene: scene.domain,
+        },
+        roles=("person_a", "person_b"),
+        regions=("person_a", "person_b", "image"),
+        metrics={
+            "relation": ("mean_average_precision", "accuracy", "macro_f1"),
+            "domain": ("mean_average_precision", "accuracy", "macro_f1"),
+        },
+        cluster="picture",
+    ),
+    "looking": _Question(
+        kind="track",
+        label_sets={"looking": LOOKING},
+        labels={"looking": lambda scene: scene.looks},
+        roles=("face",),
+        regions=("face",),
+        metrics={"looking": ("binary_mean_average_precision", "accuracy")},
+        cluster="clip",
+    ),
+    "objects": _Question(
+        kind="classes",
+        label_sets={"kind": KINDS, "colour": tuple(COLOURS), "backdrop": BACKDROPS},
+        labels={
+            "kind": lambda scene: scene.thing.kind,
+            "colour": lambda scene: scene.thing.colour,
+            "backdrop": lambda scene: scene.backdrop.kind,
+        },
+        roles=("object",),
+        regions=("object", "image"),
+        metrics={
+            "kind": ("accuracy", "macro_f1"),
+            "colour": ("accuracy", "macro_f1"),
+            "backdrop": ("accuracy", "macro_f1"),
+        },
+        cluster="picture",
+        social=False,
+    ),
+}
+
+
+def scenes_task(name: str) -> Task:
+    """The task `scenes-<framing>`; see the table at the head of this file."""
+    framing = name.removeprefix("scenes-")
+    question = _QUESTIONS[framing]
+    return Task(
+        spec=TaskSpec(
+            name=name,
+            kind=question.kind,
+            social=question.social,
+            label_sets=question.label_sets,
+            roles=question.roles,
+            regions=question.regions,
+            metrics=question.metrics,
+            cluster=question.cluster,
+            source=f"rendered scenes, seed {SEED}",
+        ),
+        splits=tuple(STILL),
+        read=functools.partial(_read, framing),
+        open=_open,
+    )
+
+
+def _read(framing: str, split: str) -> Rows:
+    question = _QUESTIONS[framing]
+    clip = question.kind == "track"
+    n = (CLIPS if clip else STILL)[split]
+    frames = CLIP_FRAMES if clip else (0,)
+    scenes = [
+        [compose(framing, split, index, seed=SEED, frame=frame) for frame in frames]
+        for index in range(n)
+    ]
+    middles = [clip_scenes[len(frames) // 2] for clip_scenes in scenes]
+    return Rows(
+        ids=np.array([f"{framing}/{split}/{index}" for index in range(n)], dtype=object),
+        pictures=np.array(
+            [[f"{framing}/{split}/{index}/{frame}" for frame in frames] for index in range(n)],
+            dtype=object,
+        ),
+        boxes={
+            role: np.array(
+                [[scene.boxes()[role] for scene in row] for row in scenes], dtype=np.float32
+            )
+            for role in question.roles
+        },
+        labels={
+            label_set: np.array(
+                [question.label_sets[label_set].index(label(scene)) for scene in middles]
+            )
+            for label_set, label in question.labels.items()
+        },
+        points=_points(middles, framing, split),
+        clusters=np.array([scene.cluster for scene in middles], dtype=object),
+    )
+
+
+def _points(scenes: list[Scene], framing: str, split: str) -> np.ndarray:
+    """Gaze targets by annotator, shape (n, a, 2); one exact annotator outside the test split."""
+    if framing != "gaze":
+        return np.empty((len(scenes), 0, 2), dtype=np.float32)
+    truth = np.array([scene.gaze_point() for scene in scenes])[:, None]
+    if ANNOTATORS[split] == 1:
+        return truth.astype(np.float32)
+    rng = generator(SEED, "annotators", split)
+    noise = rng.normal(0.0, ANNOTATOR_DEVIATION, (len(scenes), ANNOTATORS[split], 2))
+    return np.clip(truth + noise, 0.0, 1.0).astype(np.float32)
+
+
+def _open(reference: str) -> Image:
+    framing, split, index, frame = reference.split("/")
+    return render(compose(framing, split, int(index), seed=SEED, frame=int(frame)))

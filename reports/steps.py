@@ -1,0 +1,93 @@
+"""The figure of deltas against training steps, one panel a question."""
+
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from reports.style import (
+    BAND,
+    INK,
+    MUTED,
+    VERDICT_LOOKS,
+    drawable,
+    figure_style,
+    new_figure,
+    save_figure,
+)
+
+__all__ = ["steps_figure"]
+
+
+def steps_figure(table: pd.DataFrame, stem: Path, notes: dict[str, str], margin: float) -> Path:
+    """Draw the deltas of one training run's checkpoints.
+
+    Args:
+        table: Rows of `reports.tables.steps_table` with one base.
+        stem: Path of the files without suffix.
+        notes: Text chunks for the PNG.
+        margin: Equivalence margin in points, drawn as a band.
+
+    Returns:
+        The path of the PNG; the plotted numbers lie beside it as CSV.
+    """
+    social = table[table["group"] == "social"]
+    control = table[table["group"] == "control"]
+    panels = [
+        (group, question, rows)
+        for group, part in (("social", social), ("control", control))
+        for question, rows in part.groupby("question", sort=False)
+    ]
+    columns = min(4, len(panels))
+    lines = ceil(len(panels) / columns)
+    low = min(-1.5 * margin, float(table["delta_low"].min()))
+    high = max(1.5 * margin, float(table["delta_high"].max()))
+    with figure_style():
+        figure = new_figure(1.0 + 2.25 * max(columns, 3), 1.1 + 1.9 * lines)
+        axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+        for ax, (group, question, rows) in zip(axes.flat, panels, strict=False):
+            _draw_panel(ax, rows, margin)
+            ax.set_title(f"{drawable(str(question))} ({group})\n{rows['metric'].iloc[0]}", fontsize=9)
+        for ax in axes.flat[len(panels) :]:
+            ax.set_axis_off()
+        for ax in axes.flat[max(0, len(panels) - columns) : len(panels)]:
+            ax.tick_params(labelbottom=True)
+        axes[0, 0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+        figure.supxlabel("training step", fontsize=9)
+        figure.supylabel("delta (points, negative = worse)", fontsize=9)
+        figure.suptitle(
+            f"{drawable(str(table['base'].iloc[0]))}: delta against training step",
+            x=0.01, ha="left", fontsize=11, fontweight="bold",
+        )  # fmt: skip
+        figure.legend(handles=_legend(table, margin), loc="outside lower center", ncols=5)
+        return save_figure(figure, table, stem, notes)
+
+
+def _draw_panel(axes: Axes, rows: pd.DataFrame, margin: float) -> None:
+    """One question: margin, zero, the deltas with their intervals, marked by verdict."""
+    axes.axhspan(-margin, margin, color=BAND, zorder=0)
+    axes.axhline(0, color=INK, linewidth=0.9, zorder=1)
+    axes.plot(rows["step"], rows["delta"], color=MUTED, linewidth=1, zorder=2)
+    for row in rows.itertuples():
+        look = VERDICT_LOOKS[row.verdict]
+        axes.plot([row.step] * 2, [row.delta_low, row.delta_high], color=look["color"], zorder=3)
+        axes.plot([row.step], [row.delta], markeredgecolor=look["color"], zorder=4, **look)
+    axes.grid(axis="y")
+    axes.margins(x=0.08)
+
+
+def _legend(table: pd.DataFrame, margin: float) -> list[Line2D | Patch]:
+    """The verdicts that occur, and the margin."""
+    verdicts = [word for word in VERDICT_LOOKS if word in set(table["verdict"])]
+    return [
+        *(
+            Line2D([], [], linestyle="none", label=word,
+                   markeredgecolor=VERDICT_LOOKS[word]["color"], **VERDICT_LOOKS[word])
+            for word in verdicts
+        ),
+        Patch(color=BAND, label=f"within the margin of ±{margin:g} points"),
+    ]  # fmt: skip

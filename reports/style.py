@@ -1,0 +1,141 @@
+"""One look for all figures, and the one way in which a figure reaches the disk.
+
+Colour never carries meaning alone: a side has its marker, a verdict its glyph and its hatching.
+Nothing here touches matplotlib's global settings; figures are drawn inside `figure_style()`.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+
+__all__ = [
+    "BAND",
+    "BASELINE_LOOKS",
+    "DIVERGING",
+    "GLYPHS",
+    "GRID",
+    "INK",
+    "MUTED",
+    "POST",
+    "PRE",
+    "VERDICT_LOOKS",
+    "drawable",
+    "figure_style",
+    "new_figure",
+    "save_figure",
+    "signed",
+]
+
+DPI = 200
+INK, MUTED, GRID, BAND = "#222222", "#6b6b6b", "#dddddd", "#ececec"
+LONGEST_NAME = 34  # characters of a name that a figure shows
+_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN = sns.color_palette("colorblind").as_hex()[:6]
+
+PRE = {"color": _BLUE, "marker": "o", "markerfacecolor": "white"}
+POST = {"color": _ORANGE, "marker": "s", "markerfacecolor": _ORANGE}
+"""Looks of the two sides: open circles before, filled squares after."""
+
+GLYPHS = {"degraded": "▼", "improved": "▲", "equivalent": "≈", "undecided": "?"}
+VERDICT_LOOKS = {
+    "degraded": {"color": _RED, "marker": "v", "markerfacecolor": _RED},
+    "improved": {"color": _BLUE, "marker": "^", "markerfacecolor": _BLUE},
+    "equivalent": {"color": _GREEN, "marker": "o", "markerfacecolor": _GREEN},
+    "undecided": {"color": MUTED, "marker": "D", "markerfacecolor": "white"},
+}
+BASELINE_LOOKS = {
+    "pixels": {"color": _GREEN, "marker": "s", "markerfacecolor": _GREEN},
+    "histogram": {"color": _PURPLE, "marker": "^", "markerfacecolor": "white"},
+    "boxes": {"color": _BROWN, "marker": "D", "markerfacecolor": "white"},
+    "head-position": {"color": _BROWN, "marker": "D", "markerfacecolor": "white"},
+    "prior": {"color": MUTED, "marker": "x", "markerfacecolor": MUTED},
+    "centre": {"color": MUTED, "marker": "x", "markerfacecolor": MUTED},
+}
+
+DIVERGING = mpl.colormaps["RdBu"]
+"""Worse is red and better is blue; the pair stays apart for the colour-blind, white is zero."""
+
+_RC = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs on every machine
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 9,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 6,
+    "hatch.linewidth": 0.7,
+    "text.usetex": False,
+    "text.parse_math": False,  # a name with two dollar signs is a name, not a formula
+    "figure.facecolor": "white",
+    "savefig.bbox": None,
+}
+
+
+@contextmanager
+def figure_style() -> Iterator[None]:
+    """Draw with the house style; a user's own matplotlib settings neither act nor change."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_RC)
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of that many inches with constrained layout, outside of pyplot."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, data: pd.DataFrame, stem: Path, notes: Mapping[str, str]) -> Path:
+    """Write `stem`.png and the plotted numbers beside it as `stem`.csv.
+
+    The bytes depend only on the figure, the data and the notes: no time, no host.
+
+    Args:
+        figure: What was drawn.
+        data: What was drawn, as numbers, unrounded.
+        stem: Path without suffix, in a folder that exists.
+        notes: Text chunks for the PNG, such as `Signature` and `Software`.
+
+    Returns:
+        The path of the PNG.
+    """
+    png = stem.with_name(f"{stem.name}.png")
+    figure.savefig(png, dpi=DPI, metadata=dict(notes))
+    data.to_csv(stem.with_name(f"{stem.name}.csv"), index=False, lineterminator="\n")
+    return png
+
+
+def signed(value: float) -> str:
+    """A delta with one decimal and its sign, a true minus, and no negative zero."""
+    text = f"{value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+
+
+def drawable(name: str) -> str:
+    """A name as a figure can show it: on one line, shortened, glyphs that the font lacks as `�`."""
+    font = get_font(findfont("DejaVu Sans"))
+    plain = "".join(c if font.get_char_index(ord(c)) else "�" for c in " ".join(name.split()))
+    return plain if len(plain) <= LONGEST_NAME else f"{plain[: LONGEST_NAME - 1]}…"

@@ -1,0 +1,235 @@
+"""The tables of a report as data frames of unrounded numbers, in points where not said otherwise."""
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from probes.records import RunRecord
+from reports.cells import Cell, by_pair, judged_cells
+from reports.names import PLANTED, metric_name, planted_kind, training_step
+
+__all__ = [
+    "baseline_table",
+    "changes_table",
+    "left_out_table",
+    "numbers_table",
+    "provenance_table",
+    "self_test_table",
+    "steps_table",
+    "verdict_table",
+]
+
+
+def verdict_table(
+    records: Iterable[RunRecord], *, margin: float = 2.0, alpha: float = 0.05
+) -> pd.DataFrame:
+    """The confirmatory comparisons, one a row: by pair, social questions before control ones.
+
+    Args:
+        records: Runs, of one or several pairs.
+        margin: Equivalence margin in points.
+        alpha: Level of the tests, after Holm's correction within each pair.
+
+    Returns:
+        Columns pair, question, task, group, metric, pre, pre_low, pre_high, post, post_low,
+        post_high, delta, delta_low, delta_high, p, p_holm, verdict, n, clusters, block, probe.
+        Scores, errors and deltas are in points; a negative delta means worse, for errors too.
+    """
+    cells = judged_cells(tuple(records), margin=margin, alpha=alpha)
+    return numbers_table(confirmatory(cells)).drop(
+        columns=["confirmatory", "higher_is_better", "broken", "fixed", "p_mcnemar", "signature"]
+    )
+
+
+def confirmatory(cells: Iterable[Cell]) -> list[Cell]:
+    """The cells declared before looking."""
+    return [cell for cell in cells if cell.comparison.confirmatory]
+
+
+def numbers_table(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Every comparison, one a row, with its verdict and its signature."""
+    return pd.DataFrame([_numbers(cell) for cell in cells])
+
+
+def _numbers(cell: Cell) -> dict[str, object]:
+    """All numbers of one comparison."""
+    c = cell.comparison
+    row: dict[str, object] = {
+        "pair": cell.pair.name,
+        "question": cell.label,
+        "task": cell.task.name,
+        "group": "social" if cell.task.social else "control",
+        "metric": metric_name(c.metric),
+    }
+    for name, estimate in (("pre", c.pre), ("post", c.post), ("delta", c.delta)):
+        row |= {
+            name: estimate.value,
+            f"{name}_low": estimate.low,
+            f"{name}_high": estimate.high,
+        }
+    return row | {
+        "p": c.p,
+        "p_holm": cell.p_holm,
+        "verdict": cell.verdict,
+        "n": c.n,
+        "clusters": c.clusters,
+        "block": c.block,
+        "probe": c.probe,
+        "confirmatory": c.confirmatory,
+        "higher_is_better": c.higher_is_better,
+        "broken": c.broken,
+        "fixed": c.fixed,
+        "p_mcnemar": c.p_mcnemar,
+        "signature": c.signature,
+    }
+
+
+def changes_table(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Rows broken and fixed, at the confirmatory block and probe of each question.
+
+    Returns:
+        Columns pair, question, n, broken, fixed, p_mcnemar; empty where no outcome of the
+        questions is right or wrong.
+    """
+    declared = {_place(cell) for cell in confirmatory(cells)}
+    rows = [
+        {
+            "pair": cell.pair.name,
+            "question": cell.label,
+            "n": cell.comparison.n,
+            "broken": cell.comparison.broken,
+            "fixed": cell.comparison.fixed,
+            "p_mcnemar": cell.comparison.p_mcnemar,
+        }
+        for cell in cells
+        if cell.comparison.broken is not None and _place(cell) in declared
+    ]
+    return pd.DataFrame(rows, columns=["pair", "question", "n", "broken", "fixed", "p_mcnemar"])
+
+
+def _place(cell: Cell) -> tuple[str, str, int, str]:
+    """Pair, question, block and probe of a cell."""
+    return cell.pair.name, cell.label, cell.comparison.block, cell.comparison.probe
+
+
+def baseline_table(cells: Sequence[Cell]) -> pd.DataFrame:
+    """What is read with and without the encoder, at the confirmatory cells of one pair.
+
+    Returns:
+        Columns question, group, metric, higher_is_better, reader, value, low, high; the readers
+        are `trained features, pre` and `..., post` and the baselines.
+    """
+    rows = []
+    for cell in confirmatory(cells):
+        readers = [
+            ("trained features, pre", cell.comparison.pre),
+            ("trained features, post", cell.comparison.post),
+            *((baseline.name, baseline.estimate) for baseline in cell.baselines),
+        ]
+        rows += [
+            {
+                "question": cell.label,
+                "group": "social" if cell.task.social else "control",
+                "metric": metric_name(cell.comparison.metric),
+                "higher_is_better": cell.comparison.higher_is_better,
+                "reader": reader,
+                "value": estimate.value,
+                "low": estimate.low,
+                "high": estimate.high,
+            }
+            for reader, estimate in readers
+        ]
+    return pd.DataFrame(rows)
+
+
+def steps_table(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Confirmatory deltas of the pairs named `BASE@STEP`, by base, question and step."""
+    steps = [(training_step(cell.pair.name), cell) for cell in confirmatory(cells)]
+    table = pd.DataFrame(
+        [{"base": step[0], "step": step[1]} | _numbers(cell) for step, cell in steps if step]
+    )
+    if table.empty:
+        return table
+    order = {label: i for i, label in enumerate(dict.fromkeys(cell.label for cell in cells))}
+    table = table.sort_values(
+        ["base", "question", "step"], key=lambda c: c.map(order) if c.name == "question" else c
+    )
+    return table[
+        ["base", "question", "group", "metric", "step", "delta", "delta_low", "delta_high",
+         "p_holm", "verdict"]
+    ].reset_index(drop=True)  # fmt: skip
+
+
+def self_test_table(cells: Sequence[Cell]) -> pd.DataFrame:
+    """What the tool says of the planted pairs, against what is known of them.
+
+    Returns:
+        Columns pair, known, then the number of confirmatory questions by verdict word, the
+        questions degraded, the largest absolute delta in points, and holds: whether the
+        measurement agrees with what is known.
+    """
+    rows = []
+    for pair, members in by_pair(confirmatory(cells)).items():
+        kind = planted_kind(pair)
+        if kind is None:
+            continue
+        verdicts = [cell.verdict for cell in members]
+        deltas = [abs(cell.comparison.delta.value) for cell in members]
+        degraded = [cell.label for cell in members if cell.verdict == "degraded"]
+        rows.append(
+            {"pair": pair, "known": PLANTED[kind]}
+            | {word: verdicts.count(word) for word in VERDICT_WORDS}
+            | {
+                "questions_degraded": ", ".join(degraded),
+                "largest_delta": max(deltas),
+                "holds": _holds(kind, bool(degraded), max(deltas)),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+VERDICT_WORDS = ("degraded", "improved", "equivalent", "undecided")
+
+
+def _holds(kind: str, degraded: bool, largest: float) -> bool:
+    """Whether the verdicts on a planted pair are those that are known to be right."""
+    if kind == "identity":
+        return largest == 0
+    return not degraded if kind == "rotation" else degraded
+
+
+def left_out_table(records: Iterable[RunRecord]) -> pd.DataFrame:
+    """Rows left out by task, split and reason; equal for all pairs of a task, or said for each."""
+    seen: dict[tuple[str, str, str, int, int], list[str]] = {}
+    for record in records:
+        for split, card in record.splits.items():
+            for reason, count in card.left_out.items():
+                key = (record.task.name, split, reason, count, card.n)
+                seen.setdefault(key, []).append(record.pair.name)
+    rows = [
+        {"task": task, "split": split, "reason": reason, "left_out": count, "used": n,
+         "pairs": ", ".join(pairs)}
+        for (task, split, reason, count, n), pairs in seen.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["task", "split", "reason", "left_out", "used", "pairs"])
+
+
+def provenance_table(records: Iterable[RunRecord]) -> pd.DataFrame:
+    """One run a row: what was compared on which rows, with digests, seed, draws and version."""
+    return pd.DataFrame(
+        [
+            {
+                "pair": record.pair.name,
+                "task": record.task.name,
+                "rows": "; ".join(
+                    f"{split} {card.n} rows in {card.clusters} clusters, {card.rows_digest[:12]}"
+                    for split, card in record.splits.items()
+                ),
+                "seed": record.seed,
+                "draws": record.draws,
+                "predictions": record.predictions_sha256[:12],
+                "version": record.tool_version,
+            }
+            for record in records
+        ]
+    )

@@ -1,0 +1,5 @@
+"""The front door: the command line, one short module per command."""
+
+from importlib.metadata import version
+
+__version__ = version("sdiag")

@@ -1,0 +1,66 @@
+"""The typer app. Commands import what they need when they run, so that `--help` is instant."""
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from degradation.errors import SdiagError
+from sdiag.commands import cache, extract, probe, report, scenes
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="sdiag",
+    help=(
+        "Did visual-linguistic pre-training damage what this vision encoder knows about people?\n\n"
+        "Start with `sdiag report`: with nothing else given, every command works offline on the "
+        "embedded pair `tiny` and its rendered scenes."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("extract", epilog=extract.EXAMPLES)(extract.extract)
+app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
+app.command("report", epilog=report.EXAMPLES)(report.report)
+app.add_typer(scenes.app, name="scenes")
+app.add_typer(cache.app, name="cache")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from sdiag import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what is done, on stderr.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+def main() -> None:
+    """Run the command line; a user's mistake ends with one message and the error's exit code."""
+    try:
+        app()
+    except SdiagError as error:
+        print(f"sdiag: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("sdiag: interrupted; finished shards are kept, run again to go on.", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,29 @@
+"""Options that several commands share, and the way they print."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["Cache", "Json", "Results", "Tasks", "emit"]
+
+Cache = Annotated[
+    Path, typer.Option("--cache", help="Folder of the feature cache.", envvar="SDIAG_CACHE")
+]
+Results = Annotated[
+    Path, typer.Option("--results", help="Folder of the result records.", envvar="SDIAG_RESULTS")
+]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option("--task", "-t", help="Task name; repeat for several. Default: all."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
+
+CACHE = Path("sdiag-cache")
+RESULTS = Path("sdiag-results")
+
+
+def emit(data: Any, text: str, *, as_json: bool) -> None:
+    """Print the result of a command on stdout: `data` as JSON, or `text` for people."""
+    print(json.dumps(data, indent=2) if as_json else text)

@@ -1,0 +1,116 @@
+"""`sdiag probe`: linear probes on both sides, and the paired verdict."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sdiag.commands.options import CACHE, RESULTS, Cache, Json, Results, Tasks, emit
+
+__all__ = ["EXAMPLES", "probe", "probe_cached"]
+
+EXAMPLES = (
+    "Examples:  sdiag probe  |  sdiag probe --task scenes-gaze  |  "
+    "sdiag probe --task affectnet --model qwen2-vl --block 31"
+)
+
+
+def probe(
+    task: Tasks = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Pair; repeat for several. Default: all cached."),
+    ] = None,
+    block: Annotated[
+        list[int] | None, typer.Option(help="Block to probe; repeat. Default: all cached.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of folds and bootstrap.")] = 0,
+    draws: Annotated[int, typer.Option(help="Bootstrap draws.", min=100)] = 2000,
+    margin: Annotated[
+        float, typer.Option(help="Points below which a difference is too small to matter.", min=0)
+    ] = 2.0,
+    cache: Cache = CACHE,
+    results: Results = RESULTS,
+    json: Json = False,
+) -> None:
+    """Probe every cached pair on every task, and say what was lost.
+
+    Strengths are chosen on the validation split, or by clustered folds; never on test. With an
+    empty cache and no options, the embedded pair is extracted first.
+    """
+    probe_cached(
+        task,
+        model,
+        cache=cache,
+        results=results,
+        blocks=tuple(block) if block else None,
+        seed=seed,
+        draws=draws,
+    )
+    table = _verdicts(results, task, model, margin)
+    emit(table.to_dict(orient="records"), table.to_string(index=False), as_json=json)
+
+
+def probe_cached(
+    tasks: list[str] | None,
+    models: list[str] | None,
+    *,
+    cache: Path,
+    results: Path,
+    blocks: tuple[int, ...] | None = None,
+    seed: int = 0,
+    draws: int = 2000,
+) -> None:
+    """Probe the cached pairs that the names select and write their records."""
+    from tqdm import tqdm
+
+    from degradation.cache import pairs
+    from degradation.errors import ConfigError
+    from probes.run import probe_pair
+    from sdiag.commands.extract import extract_pairs
+
+    cached = pairs(cache)
+    if not cached and tasks is None and models is None:
+        from degradation.encoders.registry import get_pair
+
+        print(f"No features in {cache} yet: extracting the pair tiny first.", file=sys.stderr)
+        extract_pairs([get_pair("tiny")], None, None, cache)
+        cached = pairs(cache)
+    selected = sorted(
+        {
+            (entry.pair, entry.task)
+            for entry in cached
+            if (tasks is None or entry.task in tasks) and (models is None or entry.pair in models)
+        }
+    )
+    wanted = {(name, "pair") for name in models or ()} | {(name, "task") for name in tasks or ()}
+    missing = {
+        (name, kind)
+        for name, kind in wanted
+        if name not in {getattr(entry, kind) for entry in cached}
+    }
+    if missing or not selected:
+        name, kind = min(missing) if missing else ("these options", "pair and task")
+        known = sorted({f"{entry.pair} on {entry.task}" for entry in cached})
+        raise ConfigError(
+            f"No cached features for {kind} {name!r} in {cache}. "
+            f"Cached: {', '.join(known) or 'nothing'}. Run `sdiag extract` for it first."
+        )
+    for pair, task in (bar := tqdm(selected, unit="task", desc="probe")):
+        bar.set_postfix_str(f"{pair} {task}")
+        probe_pair(cache, task, pair, results=results, blocks=blocks, seed=seed, draws=draws)
+
+
+def _verdicts(
+    results: Path, tasks: list[str] | None, models: list[str] | None, margin: float
+):  # noqa: ANN202
+    from reports.report import read_records, verdict_table
+
+    records = [
+        record
+        for record in read_records(results)
+        if (tasks is None or record.task.name in tasks)
+        and (models is None or record.pair.name in models)
+    ]
+    return verdict_table(records, margin=margin)
