@@ -4,7 +4,7 @@ A path of regularisation strengths is b problems over the same features. Solving
 turns b narrow matrix products into one wide one. The direction is the two-loop recursion (Nocedal
 and Wright, Numerical Optimization, algorithm 7.4) with a batch dimension; the step is a bisecting
 weak Wolfe search (Lewis and Overton 2013), one step per problem. A problem that has met its
-tolerance, or that floating point cannot improve, is frozen; it still rides along in the passes.
+tolerance, or that floating point cannot improve, is frozen and drops out of the passes.
 """
 
 from collections import deque
@@ -17,13 +17,15 @@ from torch import Tensor
 
 __all__ = ["Minimum", "Objective", "minimise"]
 
-Objective = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Points (b, p) to values (b,) and gradients (b, p)."""
+Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Points (m, p) of the problems with indices (m,), to values (m,) and gradients (m, p)."""
 
 MEMORY = 10
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9
 SEARCH_STEPS = 30
+IDLE_STEPS = 10
+"""Steps without a visible decrease of value or gradient after which rounding is taken to blame."""
 
 
 class Minimum(NamedTuple):
@@ -63,7 +65,8 @@ def minimise(
     """Minimise b smooth convex functions of p variables at once.
 
     Args:
-        objective: Points (b, p) to values (b,) and gradients (b, p), both float64.
+        objective: Points (m, p) and the indices (m,) of their problems, m <= b, to values (m,) and
+            gradients (m, p), both float64.
         x0: Starting points, shape (b, p), float64.
         tolerance: A problem is done when the Euclidean norm of its gradient is at most this.
         max_iterations: Most steps taken.
@@ -76,16 +79,18 @@ def minimise(
 
     Example:
         >>> target = torch.tensor([[1.0, 2.0]], dtype=torch.float64)
-        >>> bowl = lambda x: (((x - target) ** 2).sum(1), 2 * (x - target))
+        >>> bowl = lambda x, _: (((x - target) ** 2).sum(1), 2 * (x - target))
         >>> minimise(bowl, torch.zeros_like(target), tolerance=1e-9, max_iterations=9).x.tolist()
         [[1.0, 2.0]]
     """
     metric = torch.ones_like(x0) if inverse_curvature is None else inverse_curvature
     limit = torch.as_tensor(tolerance, dtype=x0.dtype, device=x0.device).expand(len(x0))
-    state = _State(x0.clone(), *objective(x0))
+    state = _State(x0.clone(), *objective(x0, torch.arange(len(x0), device=x0.device)))
     pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=MEMORY)
     iterations = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)
-    active = state.gradient.norm(dim=1) > limit
+    lowest = state.gradient.norm(dim=1)
+    idle = torch.zeros_like(iterations)
+    active = lowest > limit
     for _ in range(max_iterations):
         if not active.any():
             break
@@ -96,11 +101,19 @@ def minimise(
         # A pair without positive curvature (a frozen problem, rounding) is stored as inert.
         sound = product > 1e-14 * move.norm(dim=1) * change.norm(dim=1)
         pairs.append((move, change, torch.where(sound, 1 / product, 0.0)))
-        state = found
+        norm = found.gradient.norm(dim=1)
+        progress = (found.value < state.value - _slack(state.value)) | (norm < 0.9 * lowest)
+        idle = torch.where(progress, 0, idle + 1)
+        state, lowest = found, torch.minimum(norm, lowest)
         iterations += accepted
-        active = accepted & (state.gradient.norm(dim=1) > limit)
+        active = accepted & (norm > limit) & (idle < IDLE_STEPS)
     norm = state.gradient.norm(dim=1)
     return Minimum(state.x, state.value, norm, iterations, norm <= limit)
+
+
+def _slack(value: Float64[Tensor, " b"]) -> Float64[Tensor, " b"]:
+    """Rounding in the value: a decrease smaller than this cannot be seen."""
+    return 8 * torch.finfo(value.dtype).eps * value.abs()
 
 
 def _inverse_hessian_times(
@@ -140,33 +153,30 @@ def _search(
     are and count as not accepted.
     """
     slope = (direction * start.gradient).sum(1)
-    # Rounding in the value: a decrease smaller than this cannot be seen.
-    slack = 8 * torch.finfo(start.value.dtype).eps * start.value.abs()
+    slack = _slack(start.value)
     step = torch.ones_like(slope)
     if first:  # no curvature seen yet: do not leap further than a unit in the metric of the guess
         step = (1 / (-slope).clamp_min(1e-300).sqrt()).clamp_max(1.0)
     low, high = torch.zeros_like(step), torch.full_like(step, torch.inf)
-    best, open_ = start, active & (slope < 0)
+    best = _State(*(part.clone() for part in start))
     accepted = torch.zeros_like(active)
+    searching = torch.nonzero(active & (slope < 0))[:, 0]
     for _ in range(SEARCH_STEPS):
-        if not open_.any():
+        if not len(searching):
             break
-        x = torch.where(open_[:, None], start.x + step[:, None] * direction, best.x)
-        trial = _State(x, *objective(x))
-        too_long = ~(trial.value <= start.value + SUFFICIENT_DECREASE * step * slope + slack)
-        too_short = ~too_long & ((trial.gradient * direction).sum(1) < CURVATURE * slope)
+        i = searching
+        x = start.x[i] + step[i, None] * direction[i]
+        value, gradient = objective(x, i)
+        decrease = SUFFICIENT_DECREASE * step[i] * slope[i] + slack[i]
+        too_long = ~(value <= start.value[i] + decrease)
+        too_short = ~too_long & ((gradient * direction[i]).sum(1) < CURVATURE * slope[i])
         # A step that is too short already decreases the value: keep it in case no better comes.
-        take = open_ & ~too_long
-        best = _State(
-            torch.where(take[:, None], trial.x, best.x),
-            torch.where(take, trial.value, best.value),
-            torch.where(take[:, None], trial.gradient, best.gradient),
-        )
-        accepted |= take
-        open_ &= too_long | too_short
-        high = torch.where(open_ & too_long, step, high)
-        low = torch.where(open_ & too_short, step, low)
-        step = torch.where(
-            open_, torch.where(torch.isinf(high), 2 * step, (low + high) / 2), step
-        )
+        take = i[~too_long]
+        best.x[take], best.value[take] = x[~too_long], value[~too_long]
+        best.gradient[take] = gradient[~too_long]
+        accepted[take] = True
+        high[i[too_long]] = step[i[too_long]]
+        low[i[too_short]] = step[i[too_short]]
+        step = torch.where(torch.isinf(high), 2 * step, (low + high) / 2)
+        searching = i[too_long | too_short]
     return best, accepted

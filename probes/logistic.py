@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from degradation.errors import DataError
-from probes.lbfgs import minimise
+from probes.lbfgs import Objective, minimise
 
 __all__ = ["Basis", "Certificate", "LogisticPath", "fit_logistic", "prepare"]
 
@@ -144,7 +144,7 @@ class LogisticPath:
         return full
 
     def log_probabilities(self, x: Float[np.ndarray, "m d"]) -> Float64[np.ndarray, "b m c"]:
-        """Log-probabilities of rows, shape (b, m, c); -inf for a class that the fit has not seen."""
+        """Log-probabilities of rows, shape (b, m, c); -inf for a class that was not seen."""
         logits = self.weights @ self.basis.turn(x) + self.bias[:, :, None]
         full = np.full((len(self.strengths), len(x), self.n_classes), -np.inf)
         full[:, :, self.seen] = torch.log_softmax(logits, dim=1).transpose(1, 2).numpy()
@@ -231,12 +231,16 @@ def fit_logistic(
     )
 
 
-def _objective(rows: Float64[Tensor, "r n"], target: Float64[Tensor, "k n"], s: Tensor):  # noqa: ANN202
-    """Values and gradients of all strengths in one pass over the rows; the bias comes last."""
+def _objective(
+    rows: Float64[Tensor, "r n"], target: Float64[Tensor, "k n"], s: Float64[Tensor, " b"]
+) -> Objective:
+    """Values and gradients of the strengths asked for, in one pass; the bias comes last."""
     (r, n), k = rows.shape, len(target)
 
-    def evaluate(x: Float64[Tensor, "b p"]) -> tuple[Float64[Tensor, " b"], Float64[Tensor, "b p"]]:
-        weights = x.reshape(len(x), k, r + 1)
+    def evaluate(
+        x: Float64[Tensor, "m p"], which: Int64[Tensor, " m"]
+    ) -> tuple[Float64[Tensor, " m"], Float64[Tensor, "m p"]]:
+        strength, weights = s[which], x.reshape(len(x), k, r + 1)
         logits = (weights[:, :, :r].reshape(-1, r) @ rows).reshape(-1, k, n)
         logits += weights[:, :, r:]
         norm = logits.logsumexp(dim=1)
@@ -244,10 +248,10 @@ def _objective(rows: Float64[Tensor, "r n"], target: Float64[Tensor, "k n"], s: 
         residual = (logits - norm[:, None]).exp_().sub_(target).div_(n)
         gradient = torch.empty_like(weights)
         gradient[:, :, :r] = (residual.reshape(-1, n) @ rows.T).reshape(-1, k, r)
-        gradient[:, :, :r] += s[:, None, None] * weights[:, :, :r]
+        gradient[:, :, :r] += strength[:, None, None] * weights[:, :, :r]
         gradient[:, :, r] = residual.sum(2)
         penalty = weights[:, :, :r].square().sum(dim=(1, 2))
-        return loss + s / 2 * penalty, gradient.reshape(len(x), -1)
+        return loss + strength / 2 * penalty, gradient.reshape(len(x), -1)
 
     return evaluate
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from degradation.errors import ConfigError, DataError
 from probes.records import SCHEMA_VERSION, RunRecord
 
-__all__ = ["Results", "load_results"]
+__all__ = ["Results", "load_results", "read_records"]
 
 RECORD, PREDICTIONS = "record.json", "predictions.parquet"
 _AGAIN = "Run `sdiag probe` again to rewrite it, or move the folder out of the results."
@@ -77,6 +77,11 @@ def load_results(results: Path) -> Results:
     return Results(tuple(record for _, (_, record) in sorted(found.items())), unfinished)
 
 
+def read_records(results: Path) -> tuple[RunRecord, ...]:
+    """The records of `load_results`, by pair and task name; it raises what that raises."""
+    return load_results(results).records
+
+
 def _hidden(path: Path, root: Path) -> bool:
     """Whether some folder between root and path is hidden: a run that is still being written."""
     return any(part.startswith(".") for part in path.relative_to(root).parts)
@@ -87,7 +92,9 @@ def _read(path: Path) -> RunRecord:
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise DataError(f"Expected a JSON result record in {path}, found: {error}. {_AGAIN}") from error
+        raise DataError(
+            f"Expected a JSON result record in {path}, found: {error}. {_AGAIN}"
+        ) from error
     if not isinstance(content, dict) or "schema_version" not in content:
         raise DataError(
             f"Expected a result record with a `schema_version` in {path}, found other JSON. "
@@ -124,6 +131,6 @@ def _check_predictions(path: Path, expected: str) -> None:
         ) from error
     if found != expected:
         raise DataError(
-            f"Expected predictions with SHA-256 {expected[:12]} in {path}, found {found[:12]}: the file "
-            f"or its record was changed after the run. {_AGAIN}"
+            f"Expected predictions with SHA-256 {expected[:12]} in {path}, found {found[:12]}: "
+            f"the file or its record was changed after the run. {_AGAIN}"
         )

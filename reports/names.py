@@ -1,46 +1,34 @@
-"""Names as people read them: metrics, questions, and what kind of pair a name stands for."""
+"""Names as people and as file systems read them."""
 
+import hashlib
 import re
+from collections.abc import Sequence
 
-from probes.records import RunRecord
+from degradation.errors import ConfigError
+from probes.metrics import resolve
+from probes.records import Comparison, RunRecord, TaskCard
 
-__all__ = ["PLANTED", "metric_name", "planted_kind", "question_labels", "training_step"]
-
-_METRICS = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_recall": "macro recall",
-    "macro_f1": "macro F1",
-    "map": "mAP",
-    "mean_average_precision": "mAP",
-    "average_precision": "average precision",
-    "auc": "AUC",
-    "auroc": "AUC",
-    "log_loss": "log-loss",
-    "avg_l2": "average L2 error",
-    "average_l2": "average L2 error",
-    "l2_error": "L2 error",
-    "min_l2": "minimum L2 error",
-    "minimum_l2": "minimum L2 error",
-    "angular_error": "angular error",
-}
+__all__ = ["PLANTED", "file_stem", "metric_label", "question_labels", "training_step"]
 
 PLANTED = {
     "identity": "the same weights twice: every delta is exactly 0",
-    "rotation": "all features rotated: drift without loss, nothing is degraded",
-    "erased": "the linear subspace of one concept removed: some questions are degraded",
-    "folded": "one concept kept, but out of linear reach: some questions are degraded",
-    "noise": "noise added to every feature: some questions are degraded",
+    "rotation": "another basis: drift without loss, every question is equivalent",
+    "erased": "expression erased: expression is degraded and no other question is",
+    "folded": "expression out of linear reach: expression is degraded and no other question is",
+    "noise": "noise in every feature: questions are degraded and none is improved",
 }
-"""Pairs whose answer is known in advance, and that answer."""
+"""What is known of the planted pairs, by name."""
 
 
-def metric_name(metric: str) -> str:
-    """The metric as people read it; an unknown one keeps its name without underscores."""
-    return _METRICS.get(metric.lower(), metric.replace("_", " "))
+def metric_label(task: TaskCard, comparison: Comparison) -> str:
+    """The metric as people read it; one that this version does not know keeps its name."""
+    try:
+        return resolve(comparison.metric, task.label_sets.get(comparison.question, ())).label
+    except ConfigError:
+        return comparison.metric
 
 
-def question_labels(records: tuple[RunRecord, ...]) -> dict[tuple[str, str], str]:
+def question_labels(records: Sequence[RunRecord]) -> dict[tuple[str, str], str]:
     """By (task, question): the question, with its task where two tasks ask the same."""
     asked = {(r.task.name, c.question) for r in records for c in r.comparisons}
     asked |= {(r.task.name, question) for r in records for question in r.task.metrics}
@@ -57,6 +45,8 @@ def training_step(pair: str) -> tuple[str, int] | None:
     return (match[1], int(match[2])) if match else None
 
 
-def planted_kind(pair: str) -> str | None:
-    """The plant that a pair's name stands for, None for a pair whose answer is not known."""
-    return pair if pair in PLANTED else None
+def file_stem(prefix: str, name: str) -> str:
+    """A file name for a figure of `name`; different names get different stems on any system."""
+    plain = re.sub(r"[^a-z0-9-]", "_", name)[:40]
+    digest = "" if plain == name else f"-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{prefix}-{plain}{digest}"

@@ -8,10 +8,9 @@ from matplotlib.figure import Figure
 
 from probes.records import Estimate
 from reports.cells import Cell
-from reports.names import metric_name
-from reports.style import GRID, drawable, new_figure
+from reports.style import GRID, Look, drawable, new_figure, whole_ticks
 
-__all__ = ["Group", "draw_estimate", "dress_rows", "grouped", "rows_figure"]
+__all__ = ["Group", "draw_estimate", "dress_rows", "grouped", "rows_figure", "value_limits"]
 
 ROW, EXTRA = 0.52, 0.75  # inches a question, and inches a group for its title and axis
 
@@ -44,18 +43,19 @@ def grouped(cells: Sequence[Cell]) -> list[Group]:
                 if cell.task.social == social and cell.comparison.higher_is_better != errors
             )
             if members:
-                title = "Social questions" if social else "Control questions"
-                axis = (
-                    "error (points, lower is better)" if errors else "score (points, higher is better)"
-                )
+                what = "errors" if errors else "scores"
+                title = f"{'Social' if social else 'Control'} questions, {what}"
+                axis = f"{what[:-1]} (points, {'lower' if errors else 'higher'} is better)"
                 groups.append(Group(title, axis, errors, members))
     return groups
 
 
-def rows_figure(groups: Sequence[Group], widths: Sequence[float]) -> tuple[Figure, list[list[Axes]]]:
+def rows_figure(
+    groups: Sequence[Group], widths: Sequence[float]
+) -> tuple[Figure, list[list[Axes]]]:
     """A figure with one row of axes a group and one column of axes a width in inches."""
     heights = [ROW * len(group.cells) + EXTRA for group in groups]
-    figure = new_figure(sum(widths), sum(heights) + 0.45)
+    figure = new_figure(sum(widths), sum(heights) + 0.6)
     axes = figure.subplots(
         len(groups),
         len(widths),
@@ -72,18 +72,16 @@ def dress_rows(axes: Axes, group: Group) -> None:
     axes.set_ylim(n - 0.5, -0.5)
     axes.set_yticks(range(n))
     axes.set_yticklabels(
-        [
-            f"{drawable(cell.label)}\n{drawable(metric_name(cell.comparison.metric))}"
-            for cell in group.cells
-        ]
+        [f"{drawable(cell.label)}\n{drawable(cell.metric)}" for cell in group.cells]
     )
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
+    whole_ticks(axes.xaxis)
     for row in range(1, n):
         axes.axhline(row - 0.5, color=GRID, linewidth=0.7)
 
 
-def draw_estimate(axes: Axes, y: float, estimate: Estimate, look: dict[str, str]) -> None:
+def draw_estimate(axes: Axes, y: float, estimate: Estimate, look: Look) -> None:
     """One value with its interval as a horizontal bar."""
     axes.plot(
         [estimate.low, estimate.high], [y, y], color=look["color"], solid_capstyle="butt", zorder=2
@@ -98,4 +96,4 @@ def value_limits(group: Group, values: Sequence[float]) -> tuple[float, float]:
     top = max(values, default=0.0)
     if group.errors:
         return 0.0, 1.08 * top if top > 0 else 1.0
-    return min(0.0, *values), max(100.0, top)
+    return min(0.0, *values), max(102.0, top)  # 2: room for the mark of a perfect score

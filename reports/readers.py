@@ -4,12 +4,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 
 from probes.records import Estimate
 from reports.cells import Cell
 from reports.panels import Group, draw_estimate, dress_rows, grouped, rows_figure, value_limits
-from reports.style import BASELINE_LOOKS, PRE, drawable, figure_style, save_figure
+from reports.style import (
+    BASELINE_LOOKS,
+    PRE,
+    Look,
+    figure_style,
+    headline,
+    legend_by_look,
+    save_figure,
+)
 from reports.tables import baseline_table
 
 __all__ = ["readers_figure"]
@@ -18,7 +25,7 @@ TRAINED = "trained features (pre)"
 
 
 def readers_figure(cells: Sequence[Cell], stem: Path, notes: dict[str, str]) -> Path:
-    """Draw what the probe reads from the pre side's features, from pixels, histograms, boxes, prior.
+    """Draw what the probe reads from the features of the pre side, and from each baseline.
 
     Args:
         cells: Confirmatory cells of one pair.
@@ -30,20 +37,13 @@ def readers_figure(cells: Sequence[Cell], stem: Path, notes: dict[str, str]) -> 
     """
     groups = grouped(cells)
     names = list(dict.fromkeys(b.name for cell in cells for b in cell.baselines))
-    names.sort(key=lambda name: (list(BASELINE_LOOKS).index(name) if name in BASELINE_LOOKS else 99))
+    names.sort(key=lambda name: list(BASELINE_LOOKS).index(name) if name in BASELINE_LOOKS else 99)
     with figure_style():
         figure, rows = rows_figure(groups, (6.8,))
         for group, (axes,) in zip(groups, rows, strict=True):
             _draw_readers(axes, group, names)
-        figure.suptitle(
-            f"{drawable(cells[0].pair.pre)}: what the probe reads, and from what",
-            x=0.01, ha="left", fontsize=11, fontweight="bold",
-        )  # fmt: skip
-        looks = {TRAINED: PRE} | {name: _look(name) for name in names}
-        handles = [
-            Line2D([], [], label=drawable(name), markeredgecolor=look["color"], **look)
-            for name, look in looks.items()
-        ]
+        headline(figure, cells[0].pair.pre, "what the probe reads, and from what")
+        handles = legend_by_look({TRAINED: PRE} | {name: _look(name) for name in names})
         figure.legend(handles=handles, loc="outside lower center", ncols=4)
         data = baseline_table(cells)
         data = data[data["reader"] != "trained features, post"]
@@ -57,7 +57,7 @@ def _draw_readers(axes: Axes, group: Group, names: Sequence[str]) -> None:
     axes.set_xlabel(group.axis)
     ends = []
     for y, cell in enumerate(group.cells):
-        lines: list[tuple[Estimate, dict[str, str]]] = [(cell.comparison.pre, PRE)]
+        lines: list[tuple[Estimate, Look]] = [(cell.comparison.pre, PRE)]
         found = {baseline.name: baseline.estimate for baseline in cell.baselines}
         lines += [(found[name], _look(name)) for name in names if name in found]
         step = 0.8 / max(len(lines), 2)
@@ -67,6 +67,6 @@ def _draw_readers(axes: Axes, group: Group, names: Sequence[str]) -> None:
     axes.set_xlim(*value_limits(group, ends))
 
 
-def _look(name: str) -> dict[str, str]:
+def _look(name: str) -> Look:
     """A baseline's look; one that is not known looks like pixels would, in its own words."""
     return BASELINE_LOOKS.get(name, BASELINE_LOOKS["pixels"])

@@ -5,25 +5,26 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from reports.cells import Cell
+from reports.formats import estimate, verdict
 from reports.panels import Group, draw_estimate, dress_rows, grouped, rows_figure, value_limits
 from reports.style import (
     BAND,
     BASELINE_LOOKS,
-    GLYPHS,
     INK,
     MUTED,
     POST,
     PRE,
     VERDICT_LOOKS,
+    Look,
     drawable,
     figure_style,
+    headline,
+    legend_by_look,
     save_figure,
-    signed,
 )
 
 __all__ = ["scores_figure"]
@@ -42,19 +43,15 @@ def scores_figure(cells: Sequence[Cell], stem: Path, notes: dict[str, str], marg
         The path of the PNG; the plotted numbers lie beside it as CSV.
     """
     groups = grouped(cells)
-    reach = max(
-        [2 * margin, *(abs(end) for c in cells for end in (c.comparison.delta.low, c.comparison.delta.high))]
-    )
+    deltas = [cell.comparison.delta for cell in cells]
+    reach = max(1.0, 2 * margin, *(abs(end) for delta in deltas for end in (delta.low, delta.high)))
     with figure_style():
         figure, rows = rows_figure(groups, (4.6, 4.4))
         for group, (left, right) in zip(groups, rows, strict=True):
             _draw_sides(left, group)
             _draw_deltas(right, group, margin, 1.08 * reach)
         pair = cells[0].pair
-        figure.suptitle(
-            f"{drawable(pair.name)}: {drawable(pair.pre)} → {drawable(pair.post)}",
-            x=0.01, ha="left", fontsize=11, fontweight="bold",
-        )  # fmt: skip
+        headline(figure, pair.name, f"{drawable(pair.pre)} → {drawable(pair.post)}")
         figure.legend(handles=_legend(cells, margin), loc="outside lower center", ncols=4)
         return save_figure(figure, _data(cells), stem, notes)
 
@@ -85,22 +82,22 @@ def _draw_deltas(axes: Axes, group: Group, margin: float, reach: float) -> None:
     """The delta of each row around zero, with the margin and the verdict in words."""
     dress_rows(axes, group)
     axes.set_yticklabels([])
+    axes.set_title("Delta")
     axes.set_xlabel("delta (points, negative = worse)")
     axes.axvspan(-margin, margin, color=BAND, zorder=0)
     axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
     axes.set_xlim(-reach, reach)
     for y, cell in enumerate(group.cells):
         delta = cell.comparison.delta
-        draw_estimate(axes, y, delta, VERDICT_LOOKS[cell.verdict])
+        draw_estimate(axes, float(y), delta, VERDICT_LOOKS[cell.verdict])
         axes.text(
             1.03, y,
-            f"{signed(delta.value)} [{signed(delta.low)}, {signed(delta.high)}]\n"
-            f"{GLYPHS[cell.verdict]} {cell.verdict}",
+            f"{estimate(delta, delta=True)}\n{verdict(cell.verdict)}",
             transform=axes.get_yaxis_transform(), va="center", ha="left", fontsize=8,
         )  # fmt: skip
 
 
-def _grey(name: str) -> dict[str, str]:
+def _grey(name: str) -> Look:
     """A baseline's marker without its colour, which belongs to the two sides here."""
     look = BASELINE_LOOKS.get(name, BASELINE_LOOKS["pixels"])
     return {"marker": look["marker"], "color": MUTED, "markerfacecolor": "white"}
@@ -108,19 +105,12 @@ def _grey(name: str) -> dict[str, str]:
 
 def _legend(cells: Sequence[Cell], margin: float) -> list[Line2D | Patch]:
     """What the marks mean, only those that were drawn."""
-    best = dict.fromkeys(c.best_baseline.name for c in cells if c.best_baseline)
-    sides = [
-        Line2D([], [], label=label, markeredgecolor=look["color"], **look)
-        for label, look in (("pre", PRE), ("post", POST))
-    ]
-    baselines = [
-        Line2D([], [], label=f"best baseline: {drawable(name)}", markeredgecolor=MUTED, **_grey(name))
-        for name in best
-    ]
+    best = {c.best_baseline.name: _grey(c.best_baseline.name) for c in cells if c.best_baseline}
+    marks = [*legend_by_look({"pre": PRE, "post": POST}), *legend_by_look(best, "best baseline: ")]
     chance = [Line2D([], [], color=INK, linestyle="none", marker="|", markersize=11,
                      markeredgewidth=1.4, label="chance")]  # fmt: skip
     band = [Patch(color=BAND, label=f"within the margin of ±{margin:g} points")]
-    return [*sides, *(chance if any(c.chance for c in cells) else []), *baselines, *band]
+    return [*marks, *(chance if any(c.chance for c in cells) else []), *band]
 
 
 def _data(cells: Sequence[Cell]) -> pd.DataFrame:
@@ -129,8 +119,8 @@ def _data(cells: Sequence[Cell]) -> pd.DataFrame:
     for cell in cells:
         c = cell.comparison
         row: dict[str, object] = {"question": cell.label, "metric": c.metric}
-        for name, estimate in (("pre", c.pre), ("post", c.post), ("delta", c.delta)):
-            row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        for name, number in (("pre", c.pre), ("post", c.post), ("delta", c.delta)):
+            row |= {name: number.value, f"{name}_low": number.low, f"{name}_high": number.high}
         best, chance = cell.best_baseline, cell.chance
         row |= {
             "verdict": cell.verdict,

@@ -1,6 +1,5 @@
 """The figure of deltas against training steps, one panel a question."""
 
-from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 
@@ -16,8 +15,10 @@ from reports.style import (
     VERDICT_LOOKS,
     drawable,
     figure_style,
+    headline,
     new_figure,
     save_figure,
+    whole_ticks,
 )
 
 __all__ = ["steps_figure"]
@@ -42,27 +43,27 @@ def steps_figure(table: pd.DataFrame, stem: Path, notes: dict[str, str], margin:
         for group, part in (("social", social), ("control", control))
         for question, rows in part.groupby("question", sort=False)
     ]
-    columns = min(4, len(panels))
-    lines = ceil(len(panels) / columns)
-    low = min(-1.5 * margin, float(table["delta_low"].min()))
-    high = max(1.5 * margin, float(table["delta_high"].max()))
+    lines = ceil(len(panels) / 4)
+    columns = ceil(len(panels) / lines)
+    low = min(-1.0, -1.5 * margin, float(table["delta_low"].min()))
+    high = max(1.0, 1.5 * margin, float(table["delta_high"].max()))
     with figure_style():
         figure = new_figure(1.0 + 2.25 * max(columns, 3), 1.1 + 1.9 * lines)
         axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
         for ax, (group, question, rows) in zip(axes.flat, panels, strict=False):
             _draw_panel(ax, rows, margin)
-            ax.set_title(f"{drawable(str(question))} ({group})\n{rows['metric'].iloc[0]}", fontsize=9)
+            ax.set_title(
+                f"{drawable(str(question))} ({group})\n{rows['metric'].iloc[0]}", fontsize=9
+            )
         for ax in axes.flat[len(panels) :]:
             ax.set_axis_off()
         for ax in axes.flat[max(0, len(panels) - columns) : len(panels)]:
             ax.tick_params(labelbottom=True)
+            ax.set_xlabel("training step")
         axes[0, 0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-        figure.supxlabel("training step", fontsize=9)
+        whole_ticks(axes[0, 0].yaxis)
         figure.supylabel("delta (points, negative = worse)", fontsize=9)
-        figure.suptitle(
-            f"{drawable(str(table['base'].iloc[0]))}: delta against training step",
-            x=0.01, ha="left", fontsize=11, fontweight="bold",
-        )  # fmt: skip
+        headline(figure, str(table["base"].iloc[0]), "delta against training step")
         figure.legend(handles=_legend(table, margin), loc="outside lower center", ncols=5)
         return save_figure(figure, table, stem, notes)
 

@@ -11,45 +11,52 @@ from pathlib import Path
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 __all__ = [
     "BAND",
     "BASELINE_LOOKS",
     "DIVERGING",
-    "GLYPHS",
     "GRID",
     "INK",
     "MUTED",
     "POST",
     "PRE",
     "VERDICT_LOOKS",
+    "Look",
     "drawable",
     "figure_style",
+    "headline",
+    "legend_by_look",
     "new_figure",
     "save_figure",
-    "signed",
+    "whole_ticks",
 ]
+
+Look = dict[str, str]
+"""Colour, marker and fill of a mark, as matplotlib's `plot` takes them."""
 
 DPI = 200
 INK, MUTED, GRID, BAND = "#222222", "#6b6b6b", "#dddddd", "#ececec"
-LONGEST_NAME = 34  # characters of a name that a figure shows
+LONGEST_NAME = 30  # characters of a name that a figure shows
 _BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN = sns.color_palette("colorblind").as_hex()[:6]
 
-PRE = {"color": _BLUE, "marker": "o", "markerfacecolor": "white"}
-POST = {"color": _ORANGE, "marker": "s", "markerfacecolor": _ORANGE}
+PRE: Look = {"color": _BLUE, "marker": "o", "markerfacecolor": "white"}
+POST: Look = {"color": _ORANGE, "marker": "s", "markerfacecolor": _ORANGE}
 """Looks of the two sides: open circles before, filled squares after."""
 
-GLYPHS = {"degraded": "▼", "improved": "▲", "equivalent": "≈", "undecided": "?"}
-VERDICT_LOOKS = {
+VERDICT_LOOKS: dict[str, Look] = {
     "degraded": {"color": _RED, "marker": "v", "markerfacecolor": _RED},
     "improved": {"color": _BLUE, "marker": "^", "markerfacecolor": _BLUE},
     "equivalent": {"color": _GREEN, "marker": "o", "markerfacecolor": _GREEN},
     "undecided": {"color": MUTED, "marker": "D", "markerfacecolor": "white"},
 }
-BASELINE_LOOKS = {
+BASELINE_LOOKS: dict[str, Look] = {
     "pixels": {"color": _GREEN, "marker": "s", "markerfacecolor": _GREEN},
     "histogram": {"color": _PURPLE, "marker": "^", "markerfacecolor": "white"},
     "boxes": {"color": _BROWN, "marker": "D", "markerfacecolor": "white"},
@@ -128,10 +135,36 @@ def save_figure(figure: Figure, data: pd.DataFrame, stem: Path, notes: Mapping[s
     return png
 
 
-def signed(value: float) -> str:
-    """A delta with one decimal and its sign, a true minus, and no negative zero."""
-    text = f"{value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
+def headline(figure: Figure, name: str, text: str) -> None:
+    """Put a name and a text over the whole figure, at the left, on two lines if they are long."""
+    parts = (drawable(name), text)
+    line = ": ".join(parts)
+    figure.suptitle(
+        line if len(line) <= 2 * LONGEST_NAME else ":\n".join(parts),
+        x=0.01,
+        ha="left",
+        fontsize=10.5,
+        fontweight="bold",
+    )
+
+
+def whole_ticks(axis: Axis) -> None:
+    """Mark an axis at round numbers without decimals."""
+    axis.set_major_locator(MaxNLocator(nbins=9, steps=[1, 2, 5, 10], integer=True))
+
+
+def legend_by_look(looks: Mapping[str, Look], prefix: str = "") -> list[Line2D]:
+    """Legend entries for names by look; names that look alike share one entry."""
+    shared: dict[tuple[str, ...], list[str]] = {}
+    for name, look in looks.items():
+        shared.setdefault((look["marker"], look["markerfacecolor"], look["color"]), []).append(name)
+    return [
+        Line2D(
+            [], [], marker=marker, markerfacecolor=face, color=colour, markeredgecolor=colour,
+            label=prefix + " or ".join(drawable(name) for name in names),
+        )
+        for (marker, face, colour), names in shared.items()
+    ]  # fmt: skip
 
 
 def drawable(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The tables of a report as data frames of unrounded numbers, in points where not said otherwise."""
+"""The tables of a report as data frames of unrounded numbers, in points."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,9 @@ import pandas as pd
 
 from probes.records import RunRecord
 from reports.cells import Cell, by_pair, judged_cells
-from reports.names import PLANTED, metric_name, planted_kind, training_step
+from reports.formats import GLYPHS
+from reports.names import PLANTED, training_step
+from reports.planted import holds
 
 __all__ = [
     "baseline_table",
@@ -20,6 +22,15 @@ __all__ = [
 ]
 
 
+NUMBERS = [
+    "pair", "question", "task", "group", "metric",
+    "pre", "pre_low", "pre_high", "post", "post_low", "post_high",
+    "delta", "delta_low", "delta_high", "p", "p_adjusted", "family", "verdict",
+    "n", "clusters", "block", "probe", "confirmatory", "higher_is_better",
+    "broken", "fixed", "p_mcnemar", "signature",
+]  # fmt: skip
+
+
 def verdict_table(
     records: Iterable[RunRecord], *, margin: float = 2.0, alpha: float = 0.05
 ) -> pd.DataFrame:
@@ -28,11 +39,12 @@ def verdict_table(
     Args:
         records: Runs, of one or several pairs.
         margin: Equivalence margin in points.
-        alpha: Level of the tests, after Holm's correction within each pair.
+        alpha: Level of the tests, after Holm's correction (see `reports.cells.judged_cells`).
 
     Returns:
         Columns pair, question, task, group, metric, pre, pre_low, pre_high, post, post_low,
-        post_high, delta, delta_low, delta_high, p, p_holm, verdict, n, clusters, block, probe.
+        post_high, delta, delta_low, delta_high, p, p_adjusted, family, verdict, n, clusters,
+        block, probe.
         Scores, errors and deltas are in points; a negative delta means worse, for errors too.
     """
     cells = judged_cells(tuple(records), margin=margin, alpha=alpha)
@@ -48,7 +60,7 @@ def confirmatory(cells: Iterable[Cell]) -> list[Cell]:
 
 def numbers_table(cells: Sequence[Cell]) -> pd.DataFrame:
     """Every comparison, one a row, with its verdict and its signature."""
-    return pd.DataFrame([_numbers(cell) for cell in cells])
+    return pd.DataFrame([_numbers(cell) for cell in cells], columns=NUMBERS)
 
 
 def _numbers(cell: Cell) -> dict[str, object]:
@@ -59,7 +71,7 @@ def _numbers(cell: Cell) -> dict[str, object]:
         "question": cell.label,
         "task": cell.task.name,
         "group": "social" if cell.task.social else "control",
-        "metric": metric_name(c.metric),
+        "metric": cell.metric,
     }
     for name, estimate in (("pre", c.pre), ("post", c.post), ("delta", c.delta)):
         row |= {
@@ -69,7 +81,8 @@ def _numbers(cell: Cell) -> dict[str, object]:
         }
     return row | {
         "p": c.p,
-        "p_holm": cell.p_holm,
+        "p_adjusted": cell.p_adjusted,
+        "family": cell.family,
         "verdict": cell.verdict,
         "n": c.n,
         "clusters": c.clusters,
@@ -130,7 +143,7 @@ def baseline_table(cells: Sequence[Cell]) -> pd.DataFrame:
             {
                 "question": cell.label,
                 "group": "social" if cell.task.social else "control",
-                "metric": metric_name(cell.comparison.metric),
+                "metric": cell.metric,
                 "higher_is_better": cell.comparison.higher_is_better,
                 "reader": reader,
                 "value": estimate.value,
@@ -156,7 +169,7 @@ def steps_table(cells: Sequence[Cell]) -> pd.DataFrame:
     )
     return table[
         ["base", "question", "group", "metric", "step", "delta", "delta_low", "delta_high",
-         "p_holm", "verdict"]
+         "p_adjusted", "verdict"]
     ].reset_index(drop=True)  # fmt: skip
 
 
@@ -170,32 +183,21 @@ def self_test_table(cells: Sequence[Cell]) -> pd.DataFrame:
     """
     rows = []
     for pair, members in by_pair(confirmatory(cells)).items():
-        kind = planted_kind(pair)
-        if kind is None:
+        if pair not in PLANTED:
             continue
         verdicts = [cell.verdict for cell in members]
         deltas = [abs(cell.comparison.delta.value) for cell in members]
         degraded = [cell.label for cell in members if cell.verdict == "degraded"]
         rows.append(
-            {"pair": pair, "known": PLANTED[kind]}
-            | {word: verdicts.count(word) for word in VERDICT_WORDS}
+            {"pair": pair, "known": PLANTED[pair]}
+            | {word: verdicts.count(word) for word in GLYPHS}
             | {
                 "questions_degraded": ", ".join(degraded),
                 "largest_delta": max(deltas),
-                "holds": _holds(kind, bool(degraded), max(deltas)),
+                "holds": holds(pair, members),
             }
         )
     return pd.DataFrame(rows)
-
-
-VERDICT_WORDS = ("degraded", "improved", "equivalent", "undecided")
-
-
-def _holds(kind: str, degraded: bool, largest: float) -> bool:
-    """Whether the verdicts on a planted pair are those that are known to be right."""
-    if kind == "identity":
-        return largest == 0
-    return not degraded if kind == "rotation" else degraded
 
 
 def left_out_table(records: Iterable[RunRecord]) -> pd.DataFrame:

@@ -38,8 +38,8 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise CacheError(
-            f"Could not write {path} ({len(data) / 1e6:.1f} MB): {error.strerror or error}. Whatever "
-            "was finished before is kept: make room or mend the folder and run the same command again."
+            f"Could not write {path} ({len(data) / 1e6:.1f} MB): {error.strerror or error}. What "
+            "was finished is kept: make room or mend the folder and run the same command again."
         ) from error
 
 
@@ -82,7 +82,7 @@ def _take(folder: Path) -> int:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         except OSError as error:
             raise CacheError(
-                f"Could not open {path}: {error.strerror}. Choose a cache folder that can be written."
+                f"Could not open {path}: {error.strerror}. Choose a cache folder that is writable."
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

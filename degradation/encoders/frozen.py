@@ -6,7 +6,6 @@ pixels and makes sure that nothing inside can be trained or switched to training
 """
 
 from collections.abc import Sequence
-from typing import Self
 
 import torch
 from jaxtyping import Float32, UInt8
@@ -60,7 +59,7 @@ class FrozenEncoder(nn.Module):
         self.info = info
         self.train(False)
 
-    def train(self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> "FrozenEncoder":
         """Stay in evaluation mode, also when a module that contains this one starts training."""
         return super().train(False)
 

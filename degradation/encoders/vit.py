@@ -2,15 +2,18 @@
 
 Pre-LN blocks, learned absolute positions, LayerNorm, a fused query-key-value projection with
 bias. The forward pass stops after the deepest block that is asked for and applies no final norm:
-features are block outputs, the residual stream as the next block would read it.
+features are block outputs, the residual stream as the next block would read it. Where a
+configuration has a stem, convolutions with ReLU stand before the patch projection (Xiao et al.
+2021, arXiv 2106.14881): a tower this small learns fine detail from few pictures only with them.
 
 Parameter names are our own and do not follow any library: `patch_embed.{weight,bias}`, `cls`,
-`positions`, `norm_pre`, `blocks.N.{norm1,attn.qkv,attn.proj,norm2,mlp.fc1,mlp.fc2}`.
+`stem.N`, `positions`, `norm_pre`, `blocks.N.{norm1,attn.qkv,attn.proj,norm2,mlp.fc1,mlp.fc2}`.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -59,14 +62,25 @@ class VitConfig:
     norm_eps: float = 1e-6
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    stem: tuple[tuple[int, int, int], ...] = ()
 
     def __post_init__(self) -> None:
+        if self.patch % self.stem_stride:
+            raise ConfigError(
+                f"The strides of the stem multiply to {self.stem_stride}, which does not divide "
+                f"the patch side {self.patch}. Choose strides that do."
+            )
         if self.size % self.patch or self.width % self.heads:
             raise ConfigError(
                 f"A tower needs whole patches and whole heads, but side {self.size} is cut into "
                 f"patches of {self.patch} and width {self.width} into {self.heads} heads. "
                 "Choose sides and widths that divide evenly."
             )
+
+    @property
+    def stem_stride(self) -> int:
+        """Pixels per step of the map that the patch projection reads; 1 without a stem."""
+        return math.prod(stride for _, _, stride in self.stem)
 
     @property
     def grid(self) -> int:
@@ -141,8 +155,15 @@ class Vit(nn.Module):
     def __init__(self, config: VitConfig):
         super().__init__()
         self.config = config
+        self.stem = nn.Sequential()
+        channels = 3
+        for out, kernel, stride in config.stem:
+            self.stem.append(nn.Conv2d(channels, out, kernel, stride, padding=kernel // 2))
+            self.stem.append(nn.ReLU())
+            channels = out
+        side = config.patch // config.stem_stride
         self.patch_embed = nn.Conv2d(
-            3, config.width, config.patch, stride=config.patch, bias=config.patch_bias
+            channels, config.width, side, stride=side, bias=config.patch_bias
         )
         self.cls = nn.Parameter(torch.zeros(config.width)) if config.cls else None
         self.positions = nn.Parameter(torch.zeros(config.n_prefix + config.grid**2, config.width))
@@ -152,15 +173,24 @@ class Vit(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
 
     @torch.no_grad()
-    def initialise(self, *, generator: torch.Generator) -> Self:
-        """Draw every weight anew: normal with deviation 0.02, biases 0, norms the identity."""
+    def initialise(self, *, generator: torch.Generator) -> "Vit":
+        """Draw every weight anew: biases 0, norms the identity, the rest normal.
+
+        The deviation is 0.02 for positions and class token, sqrt(2 / fan_in) in the stem (He et
+        al. 2015) and sqrt(2 / (fan_in + fan_out)) elsewhere (Glorot & Bengio 2010): at widths
+        near 100 the customary 0.02 starts so small that training hardly leaves the plateau.
+        """
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 parameter.zero_()
             elif ".norm" in name or name.startswith("norm_pre"):
                 parameter.fill_(1)
-            else:
+            elif parameter.ndim < 2 or name == "positions":
                 parameter.normal_(std=0.02, generator=generator)
+            else:
+                fan_in, fan_out = parameter[0].numel(), len(parameter)
+                spread = fan_in if name.startswith("stem") else fan_in + fan_out
+                parameter.normal_(std=(2 / spread) ** 0.5, generator=generator)
         return self
 
     def forward(
@@ -175,7 +205,7 @@ class Vit(nn.Module):
         Returns:
             Patch tokens in raster order with the class token apart, by block.
         """
-        x = self.patch_embed(pixels).flatten(2).transpose(1, 2)
+        x = self.patch_embed(self.stem(pixels)).flatten(2).transpose(1, 2)
         if self.cls is not None:
             x = torch.cat([self.cls.expand(len(x), 1, -1), x], dim=1)
         x = self.norm_pre(x + self.positions)

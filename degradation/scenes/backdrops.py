@@ -1,4 +1,4 @@
-"""Painting of what lies behind the people and before the lens. The brush's frame is the picture's."""
+"""Painting of what lies behind the people and before the lens, in the picture's frame."""
 
 import math
 
@@ -7,7 +7,13 @@ import numpy as np
 from degradation.scenes.brush import Brush, Rgb, mix, shade, shape
 from degradation.scenes.records import Backdrop, Occluder
 
-_BOOKS: tuple[Rgb, ...] = ((176, 84, 74), (92, 128, 150), (220, 182, 110), (116, 146, 104), (150, 110, 150))
+_BOOKS: tuple[Rgb, ...] = (
+    (176, 84, 74),
+    (92, 128, 150),
+    (220, 182, 110),
+    (116, 146, 104),
+    (150, 110, 150),
+)
 _SKY: Rgb = (186, 220, 240)
 
 
@@ -40,14 +46,19 @@ def _wall(brush: Brush, backdrop: Backdrop) -> None:
     a, b, c, d = backdrop.layout
     lit = mix(backdrop.rgb, (255, 248, 224), 0.45)
     x = 1.2 * b - 0.2
-    brush.fill(np.array((complex(x, 0), complex(x + 0.3, 0), complex(x + 0.6, 1), complex(x + 0.3, 1))), lit)
+    brush.fill(
+        np.array((complex(x, 0), complex(x + 0.3, 0), complex(x + 0.6, 1), complex(x + 0.3, 1))),
+        lit,
+    )
     _floor(brush, backdrop)
     if d < 0.6:
         x, y = 0.05 + 0.6 * c, 0.05 + 0.1 * a
         brush.box(x, y, x + 0.26, y + 0.2, shade(backdrop.accent, 0.7))
         brush.box(x + 0.02, y + 0.02, x + 0.24, y + 0.18, mix(backdrop.accent, _SKY, 0.5))
         own = brush.at(complex(x + 0.13, y + 0.17), 0.1)
-        own.fill(shape(-1 + 0j, -0.3 - 0.9j, 0.2 - 0.3j, 0.5 - 0.6j, 1 + 0j), shade(backdrop.accent, 0.8))
+        own.fill(
+            shape(-1 + 0j, -0.3 - 0.9j, 0.2 - 0.3j, 0.5 - 0.6j, 1 + 0j), shade(backdrop.accent, 0.8)
+        )
 
 
 def _window(brush: Brush, backdrop: Backdrop) -> None:
@@ -110,10 +121,16 @@ def _wallpaper(brush: Brush, backdrop: Backdrop) -> None:
         step = 0.17 + 0.06 * c
         for row in range(int(1 / step) + 1):
             for column in range(int(1 / step) + 1):
-                brush.oval(complex((column + a + 0.5 * (row % 2)) * step, (row + 0.5) * step), 0.024, 0.024, pale)
+                brush.oval(
+                    complex((column + a + 0.5 * (row % 2)) * step, (row + 0.5) * step),
+                    0.024,
+                    0.024,
+                    pale,
+                )
     _floor(brush, backdrop)
 
 
 _KINDS = {
-    "wall": _wall, "window": _window, "shelves": _shelves, "outdoors": _outdoors, "wallpaper": _wallpaper,
+    "wall": _wall, "window": _window, "shelves": _shelves, "outdoors": _outdoors,
+    "wallpaper": _wallpaper,
 }  # fmt: skip

@@ -1,7 +1,8 @@
 """Painting of plane shapes in nested coordinate frames, on a Pillow canvas.
 
-Points are complex numbers (x right, y down), so that a frame is one multiplication and one addition: `origin + unit * z`
-moves, scales and turns a shape at once. Everything is a filled polygon: outlines are a darker, larger copy below.
+Points are complex numbers (x right, y down), so that a frame is one multiplication and one
+addition: `origin + unit * z` moves, scales and turns a shape at once. Everything is a filled
+polygon: outlines are a darker, larger copy below.
 """
 
 import functools
@@ -12,19 +13,20 @@ import numpy as np
 from PIL import ImageDraw
 
 Rgb = tuple[int, int, int]
+Real = float | int  # run-time checks of annotations do not take an int for a float
 
 CIRCLE = np.exp(2j * math.pi * np.arange(28) / 28)
 _HALF = np.exp(1j * math.pi * (np.arange(9) / 8 - 0.5))
 
 
-def shade(colour: Rgb, factor: float) -> Rgb:
+def shade(colour: Rgb, factor: Real) -> Rgb:
     """The colour made darker (factor < 1) or lighter (factor > 1, towards white)."""
     if factor <= 1:
         return (int(colour[0] * factor), int(colour[1] * factor), int(colour[2] * factor))
     return mix(colour, (255, 255, 255), factor - 1)
 
 
-def mix(first: Rgb, second: Rgb, share: float) -> Rgb:
+def mix(first: Rgb, second: Rgb, share: Real) -> Rgb:
     """The colour `share` of the way from `first` to `second`."""
     r, g, b = (int(p + (q - p) * share) for p, q in zip(first, second, strict=True))
     return (r, g, b)
@@ -39,21 +41,21 @@ def shape(*points: complex) -> np.ndarray:
 class Brush:
     """A drawing context with a coordinate frame; `at` gives a brush in a frame inside this one."""
 
-    __slots__ = ("draw", "origin", "unit", "flip")
+    __slots__ = ("draw", "flip", "origin", "unit")
 
     def __init__(
         self, draw: ImageDraw.ImageDraw, origin: complex, unit: complex, *, flip: bool = False
     ) -> None:
-        """Keep the frame: local point z lies at `origin + unit * z`, mirrored left-right first if `flip`."""
+        """Keep the frame: z lies at `origin + unit * z`, mirrored left-right first if `flip`."""
         self.draw = draw
         self.origin = origin
         self.unit = unit
         self.flip = flip
 
     def at(
-        self, centre: complex, size: float = 1.0, angle: float = 0.0, *, flip: bool = False
+        self, centre: complex, size: Real = 1.0, angle: Real = 0.0, *, flip: bool = False
     ) -> "Brush":
-        """A brush whose origin is `centre` here, whose unit is `size` here, turned by `angle` radians."""
+        """A brush with origin `centre` and unit `size` as seen here, turned by `angle` radians."""
         origin = self.spot(centre)
         if self.flip:
             angle = -angle
@@ -73,20 +75,20 @@ class Brush:
         placed = points * self.unit + self.origin
         self.draw.polygon(placed.view(np.float64).tolist(), fill=colour)
 
-    def oval(
-        self, centre: complex, rx: float, ry: float, colour: Rgb, angle: float = 0.0
-    ) -> None:
+    def oval(self, centre: complex, rx: Real, ry: Real, colour: Rgb, angle: Real = 0.0) -> None:
         """Fill an ellipse with half axes `rx` and `ry`, turned by `angle` radians."""
         turn = complex(math.cos(angle), math.sin(angle))
         plus, minus = turn * ((rx + ry) / 2), turn * ((rx - ry) / 2)
         self.fill(centre + plus * CIRCLE + minus * CIRCLE.conjugate(), colour)
 
-    def box(self, x0: float, y0: float, x1: float, y1: float, colour: Rgb) -> None:
+    def box(self, x0: Real, y0: Real, x1: Real, y1: Real, colour: Rgb) -> None:
         """Fill the rectangle between two local corners."""
-        self.fill(np.array((complex(x0, y0), complex(x1, y0), complex(x1, y1), complex(x0, y1))), colour)
+        self.fill(
+            np.array((complex(x0, y0), complex(x1, y0), complex(x1, y1), complex(x0, y1))), colour
+        )
 
     def bar(
-        self, start: complex, end: complex, width: float, colour: Rgb, tip: float | None = None
+        self, start: complex, end: complex, width: Real, colour: Rgb, tip: Real | None = None
     ) -> None:
         """Fill a round-ended bar of this width, which may taper to the width `tip` at its end."""
         span = end - start
@@ -95,10 +97,12 @@ class Brush:
         far = end + cap * ((width if tip is None else tip) / 2)
         self.fill(np.concatenate((far, start - cap * (width / 2))), colour)
 
-    def stroke(self, points: Iterable[complex], width: float, colour: Rgb) -> None:
+    def stroke(self, points: Iterable[complex], width: Real, colour: Rgb) -> None:
         """Draw a line of this width through the points."""
         flat: list[float] = []
         for point in points:
             spot = self.spot(point)
             flat += (spot.real, spot.imag)
-        self.draw.line(flat, fill=colour, width=max(1, round(width * abs(self.unit))), joint="curve")
+        self.draw.line(
+            flat, fill=colour, width=max(1, round(width * abs(self.unit))), joint="curve"
+        )

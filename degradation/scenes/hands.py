@@ -1,16 +1,34 @@
 """Painting of raised hands, one short recipe a gesture.
 
-Local frame: the hand fills the square from -1 to 1, fingers up, wrist at the bottom, thumb to the left, as a left hand
-held up to the viewer at the right of the picture; the other hand is its mirror image. `like` and `dislike` come in from
-the side.
+Local frame: the hand fills the square from -1 to 1, fingers up, wrist at the bottom, thumb to the
+left, as a left hand held up to the viewer at the right of the picture; the other hand is its
+mirror image. `like` and `dislike` come in from the side.
 """
 
 import numpy as np
 
 from degradation.scenes.brush import CIRCLE, Brush, Rgb, shade, shape
 
-_PALM = shape(-0.42 + 0.0j, -0.3 - 0.12j, 0.3 - 0.12j, 0.44 + 0.02j, 0.42 + 0.5j, 0.28 + 0.8j, -0.22 + 0.8j, -0.42 + 0.48j)
-_FIST = shape(-0.46 - 0.2j, -0.36 - 0.34j, 0.38 - 0.34j, 0.48 - 0.18j, 0.46 + 0.4j, 0.28 + 0.75j, -0.22 + 0.75j, -0.46 + 0.4j)
+_PALM = shape(
+    -0.42 + 0.0j,
+    -0.3 - 0.12j,
+    0.3 - 0.12j,
+    0.44 + 0.02j,
+    0.42 + 0.5j,
+    0.28 + 0.8j,
+    -0.22 + 0.8j,
+    -0.42 + 0.48j,
+)
+_FIST = shape(
+    -0.46 - 0.2j,
+    -0.36 - 0.34j,
+    0.38 - 0.34j,
+    0.48 - 0.18j,
+    0.46 + 0.4j,
+    0.28 + 0.75j,
+    -0.22 + 0.75j,
+    -0.46 + 0.4j,
+)
 _SIDE = shape(-0.36 - 0.24j, 0.3 - 0.26j, 0.66 + 0.02j, 0.72 + 0.6j, 0.3 + 0.64j, -0.36 + 0.62j)
 _STRAIGHT = (
     (-0.31 + 0.0j, -0.46 - 0.68j),

@@ -1,7 +1,8 @@
 """Painting of heads: skull, hair, and a face whose features turn with the head.
 
-Local frame: the head is 2 wide and about 2.4 high around the origin, y down. A feature sits at an azimuth on a
-cylinder of radius 1; turning the head by yaw moves it to x = sin(azimuth + yaw) and narrows it by the cosine.
+Local frame: the head is 2 wide and about 2.4 high around the origin, y down. A feature sits at an
+azimuth on a cylinder of radius 1; turning the head by yaw moves it to x = sin(azimuth + yaw) and
+narrows it by the cosine.
 """
 
 import math
@@ -17,7 +18,8 @@ _LID = np.linspace(-1, 1, 9)
 _ARCH = 1 - _LID**2
 _LOW_HAIR = {"long": 1.5, "bob": 0.95, "curly": 0.75}
 
-# For each expression: inner and outer brow (up is negative), eye opening and slant, mouth corners (down is positive),
+# For each expression: inner and outer brow (up is negative), eye opening and slant, mouth corners
+# (down is positive),
 # mouth half width, upper and lower lip in the middle, cheek blush, and nose wrinkling.
 _MOODS = {
     "neutral": (0.00, 0.00, 0.82, 0.00, 0.00, 0.30, 0.00, 0.04, 0.25, 0.0),
@@ -57,9 +59,9 @@ def paint_head(brush: Brush, person: Person) -> None:
     half = look.width * (1 - look.taper * np.clip(sine, 0, 1) ** 2)
     outline = half * np.cos(_ANGLES) + 1.2j * sine
     brush.fill(outline, look.skin)
+    _paint_cheeks(brush, person)
     if look.beard and not person.child:
         _paint_beard(brush, person)
-    _paint_cheeks(brush, person)
     _paint_eyes(brush, person)
     _paint_nose(brush, person)
     _paint_mouth(brush, person)
@@ -68,7 +70,7 @@ def paint_head(brush: Brush, person: Person) -> None:
 
 
 def _mood(face: Face) -> list[float]:
-    """The numbers of the expression at its strength, each a little off as its wearer's quirks have it."""
+    """The numbers of the expression at its strength, each a little off by the wearer's quirks."""
     calm, full = _MOODS["neutral"], _MOODS[face.expression]
     found = [c + (f - c) * face.strength for c, f in zip(calm, full, strict=True)]
     reach = (0.04, 0.04, 0.06, 0.03, 0.04, 0.04)
@@ -89,12 +91,26 @@ def _paint_hair(brush: Brush, person: Person) -> None:
     style, colour = look.style, look.hair_rgb
     low = {"long": 0.75, "bob": 0.6, "curly": 0.35}.get(style, 0.08)
     fringe = {"bob": -0.36, "spiky": -0.62, "long": -0.5, "bun": -0.68}.get(style, -0.56)
-    dome = np.linspace(math.asin(low / 1.36), math.asin(low / 1.36) - math.pi - 2 * math.asin(low / 1.36), 22)
+    dome = np.linspace(
+        math.asin(low / 1.36), math.asin(low / 1.36) - math.pi - 2 * math.asin(low / 1.36), 22
+    )
     reach = 1.12 if style in ("long", "bob", "curly") else 1.06
     outer = reach * look.width * np.cos(dome) + 1.34j * np.sin(dome)
     azimuth = np.array((-1.42, -1.25, -1.05, -0.55, 0.0, 0.55, 1.05, 1.25, 1.42))
     side = 0.12 * face.quirks[5]
-    height = np.array((low, -0.1, -0.42, fringe + 0.04 + side, fringe - 0.06, fringe + 0.04 - side, -0.42, -0.1, low))
+    height = np.array(
+        (
+            low,
+            -0.1,
+            -0.42,
+            fringe + 0.04 + side,
+            fringe - 0.06,
+            fringe + 0.04 - side,
+            -0.42,
+            -0.1,
+            low,
+        )
+    )
     x = 1.02 * look.width * np.sin(np.clip(azimuth + face.yaw, -1.5, 1.5))
     line = x + 1j * (height + 0.4 * face.pitch * (height < 0.2))
     if style == "spiky":
@@ -114,8 +130,15 @@ def _paint_beard(brush: Brush, person: Person) -> None:
     angles = np.linspace(0.05, math.pi - 0.05, 16)
     sine = np.sin(angles)
     outer = look.width * (1 - look.taper * sine**2) * np.cos(angles) + 1.22j * sine
-    middle, _ = _on_face(face, 0, 0.46)
-    inner = np.array((complex(-0.8 + 0.2 * face.yaw, 0.1), middle - 0.3, middle + 0.3, complex(0.8 + 0.2 * face.yaw, 0.1)))
+    middle, _ = _on_face(face, 0.0, 0.46)
+    inner = np.array(
+        (
+            complex(-0.8 + 0.2 * face.yaw, 0.1),
+            middle - 0.3,
+            middle + 0.3,
+            complex(0.8 + 0.2 * face.yaw, 0.1),
+        )
+    )
     brush.fill(np.concatenate((outer, inner)), mix(look.hair_rgb, look.skin, 0.25))
 
 
@@ -146,7 +169,14 @@ def _paint_eyes(brush: Brush, person: Person) -> None:
         if face.closed < 0.5:
             brush.fill(rim, (252, 250, 246))
             _paint_iris(brush, face, look.eyes, spot, (wide, high, tip), 0.16 * big)
-        brush.stroke((spot + complex(wide * t, u) for t, u in zip(_LID[::2].tolist(), upper[::2].tolist(), strict=True)), 0.065, _INK)
+        brush.stroke(
+            (
+                spot + complex(wide * t, u)
+                for t, u in zip(_LID[::2].tolist(), upper[::2].tolist(), strict=True)
+            ),
+            0.065,
+            _INK,
+        )
         lift = -0.36 - 0.1 * (opening - 0.8)
         near = spot + complex(-side * 0.2 * narrow, lift + inner)
         middle = spot + complex(side * 0.06 * narrow, lift - 0.07 + 0.4 * (inner + outer))
@@ -156,12 +186,17 @@ def _paint_eyes(brush: Brush, person: Person) -> None:
             ring = spot + 0.37 * (narrow * CIRCLE.real + 0.95j * CIRCLE.imag)
             brush.stroke([*ring[::2].tolist(), complex(ring[0])], 0.05, (60, 56, 70))
     if look.glasses:
-        bridge, _ = _on_face(face, 0, -0.12)
+        bridge, _ = _on_face(face, 0.0, -0.12)
         brush.stroke((bridge - 0.1, bridge + 0.1), 0.05, (60, 56, 70))
 
 
 def _paint_iris(
-    brush: Brush, face: Face, colour: Rgb, spot: complex, lids: tuple[float, float, float], radius: float
+    brush: Brush,
+    face: Face,
+    colour: Rgb,
+    spot: complex,
+    lids: tuple[float, float, float],
+    radius: float,
 ) -> None:
     """Paint iris and pupil where the gaze has them, cut by the lids."""
     wide, high, tip = lids
@@ -171,14 +206,16 @@ def _paint_iris(
         x = np.clip(disc.real, -0.95 * wide, 0.95 * wide)
         t = x / wide
         arch = 1 - t**2
-        y = np.minimum(np.maximum(disc.imag, -high * arch + 0.6 * tip * t), 0.8 * high * arch + 0.3 * tip * t)
+        y = np.minimum(
+            np.maximum(disc.imag, -high * arch + 0.6 * tip * t), 0.8 * high * arch + 0.3 * tip * t
+        )
         brush.fill(spot + x + 1j * y, shade_of)
 
 
 def _paint_nose(brush: Brush, person: Person) -> None:
     face, skin = person.face, person.look.skin
     wrinkle = _mood(face)[9]
-    spot, _ = _on_face(face, 0, 0.26 - 0.05 * wrinkle)
+    spot, _ = _on_face(face, 0.0, 0.26 - 0.05 * wrinkle)
     spot += 0.16 * math.sin(face.yaw)
     dark = shade(skin, 0.8)
     brush.oval(spot, 0.13 + 0.04 * wrinkle, 0.085, dark)
@@ -196,7 +233,7 @@ def _paint_nose(brush: Brush, person: Person) -> None:
 def _paint_mouth(brush: Brush, person: Person) -> None:
     face = person.face
     *_, corner, half, top, bottom, _, wrinkle = _mood(face)
-    spot, narrow = _on_face(face, 0, 0.62)
+    spot, narrow = _on_face(face, 0.0, 0.62)
     half *= max(0.45, narrow)
     lip = shade(mix(person.look.skin, (176, 60, 64), 0.55), 0.85)
     skew = 0.1 * wrinkle * (face.expression == "disgusted") * (1 if face.quirks[0] > 0 else -1)
@@ -205,7 +242,9 @@ def _paint_mouth(brush: Brush, person: Person) -> None:
     lower = base + bottom * _ARCH
     if bottom - top < 0.12:
         middle = 0.5 * (upper + lower)
-        points = [spot + complex(half * t, y) for t, y in zip(_LID.tolist(), middle.tolist(), strict=True)]
+        points = [
+            spot + complex(half * t, y) for t, y in zip(_LID.tolist(), middle.tolist(), strict=True)
+        ]
         brush.stroke(points, 0.1, shade(lip, 0.7))
         return
     rim = spot + np.concatenate((half * _LID + 1j * upper, (half * _LID + 1j * lower)[::-1]))
@@ -213,10 +252,22 @@ def _paint_mouth(brush: Brush, person: Person) -> None:
     if face.expression in ("happy", "angry"):
         gap = (lower - upper) * (0.4 if face.expression == "happy" else 0.72)
         inset = 0.9 if face.expression == "happy" else 0.94
-        teeth = np.concatenate((half * inset * _LID + 1j * (upper + 0.015), (half * inset * _LID + 1j * (upper + gap))[::-1]))
+        teeth = np.concatenate(
+            (
+                half * inset * _LID + 1j * (upper + 0.015),
+                (half * inset * _LID + 1j * (upper + gap))[::-1],
+            )
+        )
         brush.fill(spot + teeth, (252, 248, 240))
         if face.expression == "angry":
-            brush.stroke((spot + complex(-0.8 * half, upper[4] + 0.09), spot + complex(0.8 * half, upper[4] + 0.09)), 0.035, (150, 120, 120))
+            brush.stroke(
+                (
+                    spot + complex(-0.8 * half, upper[4] + 0.09),
+                    spot + complex(0.8 * half, upper[4] + 0.09),
+                ),
+                0.035,
+                (150, 120, 120),
+            )
     elif face.expression == "disgusted":
         brush.oval(spot + complex(0.25 * half, bottom + 0.02), 0.4 * half, 0.14, (226, 112, 116))
     brush.stroke([*rim.tolist(), complex(rim[0])], 0.05, lip)

@@ -1,7 +1,7 @@
-"""The chances of the social world: seeded generators, subjects, and everything that varies independently of the labels.
+"""The chances of the social world: seeded generators, subjects, and what varies freely.
 
-Generators are derived by name (SHA-256 of the parts), so that a picture does not depend on any other. Subjects are
-fixed for good by (seed, split, number); the splits own disjoint pools.
+Generators are derived by name (SHA-256 of the parts), so that a picture does not depend on any
+other. Subjects are fixed for good by (seed, split, number); the splits own disjoint pools.
 """
 
 import functools
@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from degradation.errors import ConfigError
-from degradation.scenes.brush import Rgb, mix
+from degradation.scenes.brush import Real, Rgb, mix
 from degradation.scenes.records import (
     BACKDROPS,
     COLOURS,
@@ -36,12 +36,18 @@ from degradation.scenes.records import (
 
 T = TypeVar("T")
 
-SUBJECTS = {"train": 400, "val": 80, "test": 160}
-_SKINS: tuple[Rgb, ...] = ((250, 222, 196), (238, 192, 152), (212, 156, 112), (162, 108, 72), (104, 68, 50))
+SUBJECTS = {"train": 400, "val": 80, "test": 160, "pretrain": 2000, "pretrain-val": 200}
+_SKINS: tuple[Rgb, ...] = (
+    (250, 222, 196),
+    (238, 192, 152),
+    (212, 156, 112),
+    (162, 108, 72),
+    (104, 68, 50),
+)
 _EYES: tuple[Rgb, ...] = ((70, 48, 36), (60, 92, 64), (64, 100, 150), (36, 28, 28))
 _WALLS: tuple[Rgb, ...] = (
-    (240, 222, 196), (214, 226, 214), (206, 220, 232), (240, 208, 190), (226, 214, 232), (188, 200, 196),
-    (246, 232, 200), (198, 180, 164), (166, 186, 204),
+    (240, 222, 196), (214, 226, 214), (206, 220, 232), (240, 208, 190), (226, 214, 232),
+    (188, 200, 196), (246, 232, 200), (198, 180, 164), (166, 186, 204),
 )  # fmt: skip
 _TINTS = {
     "bright": (1.02, 1.01, 0.99),
@@ -64,7 +70,7 @@ def generator(*parts: object) -> np.random.Generator:
 
 
 def balanced(classes: Sequence[T], index: int, *parts: object) -> T:
-    """The class of picture `index`: each run of len(classes) pictures has every class once, in a seeded order."""
+    """The class of picture `index`: each run of len(classes) has every class, in a seeded order."""
     block, place = divmod(index, len(classes))
     key = digest("order", *parts, block)
     left = list(range(len(classes)))
@@ -79,12 +85,12 @@ def pick(rng: np.random.Generator, options: Sequence[T]) -> T:
     return options[int(rng.random() * len(options))]
 
 
-def between(rng: np.random.Generator, low: float, high: float) -> float:
+def between(rng: np.random.Generator, low: Real, high: Real) -> float:
     """A number uniform in [low, high)."""
     return low + (high - low) * rng.random()
 
 
-def jitter(rng: np.random.Generator, colour: Rgb, reach: float = 14) -> Rgb:
+def jitter(rng: np.random.Generator, colour: Rgb, reach: Real = 14) -> Rgb:
     """The colour with each channel moved by at most `reach`."""
     r, g, b = (min(255, max(0, int(c + between(rng, -reach, reach)))) for c in colour)
     return (r, g, b)
@@ -94,7 +100,7 @@ def jitter(rng: np.random.Generator, colour: Rgb, reach: float = 14) -> Rgb:
 def subject(seed: int, split: str, number: int) -> Look:
     """The look of one subject of a split's pool."""
     rng = generator(seed, "subject", split, number)
-    tone = between(rng, 0, len(_SKINS) - 1.001)
+    tone = between(rng, 0.0, len(_SKINS) - 1.001)
     base = int(tone)
     skin = jitter(rng, mix(_SKINS[base], _SKINS[base + 1], tone - base), 6)
     hair = pick(rng, tuple(HAIR_COLOURS))
@@ -120,7 +126,9 @@ def any_subject(rng: np.random.Generator, seed: int, split: str) -> Look:
         ConfigError: If the split has no pool.
     """
     if split not in SUBJECTS:
-        raise ConfigError(f"Expected a split out of {', '.join(SUBJECTS)}; found {split!r}. Name one of them.")
+        raise ConfigError(
+            f"Expected a split out of {', '.join(SUBJECTS)}; found {split!r}. Name one of them."
+        )
     return subject(seed, split, int(rng.random() * SUBJECTS[split]))
 
 
@@ -155,8 +163,8 @@ def aim(
 ) -> tuple[float, float, Point]:
     """The yaw, pitch and pupils of a head that looks at a point (dx, dy) away, in frame units.
 
-    The gaze angle is atan(distance / 0.3), so that a near target is told from a far one; the head turns a random
-    share of it and the eyes the rest.
+    The gaze angle is atan(distance / 0.3), so that a near target is told from a far one; the head
+    turns a random share of it and the eyes the rest.
     """
     part = between(rng, *share)
     across, down = math.atan(dx / 0.3), math.atan(dy / 0.3)
@@ -165,7 +173,7 @@ def aim(
 
 
 def at_viewer(rng: np.random.Generator, reach: float = 0.35) -> tuple[float, float, Point]:
-    """The yaw, pitch and pupils of a head turned somewhere within `reach`, with the eyes on the viewer."""
+    """The yaw, pitch and pupils of a head turned by up to `reach`, with the eyes on the viewer."""
     yaw, pitch = between(rng, -reach, reach), between(rng, -0.5 * reach, 0.5 * reach)
     return yaw, pitch, (_pupil(-yaw), _pupil(-pitch))
 
@@ -175,7 +183,7 @@ def _pupil(angle: float) -> float:
 
 
 def freely(rng: np.random.Generator) -> tuple[float, float, Point]:
-    """The yaw, pitch and pupils of a head that looks at the viewer or past it, half the time each."""
+    """The yaw, pitch and pupils of a head that looks at the viewer or past it, evenly."""
     if rng.random() < 0.5:
         return at_viewer(rng, 0.3)
     return aim(rng, between(rng, -0.35, 0.35), between(rng, -0.15, 0.2))
@@ -195,22 +203,26 @@ def backdrop(rng: np.random.Generator) -> Backdrop:
     """A random backdrop."""
     a, b, c, d = rng.random(4).tolist()
     return Backdrop(
-        pick(rng, BACKDROPS), jitter(rng, pick(rng, _WALLS)), jitter(rng, pick(rng, _WALLS)), (a, b, c, d)
+        pick(rng, BACKDROPS),
+        jitter(rng, pick(rng, _WALLS)),
+        jitter(rng, pick(rng, _WALLS)),
+        (a, b, c, d),
     )
 
 
 def light(rng: np.random.Generator) -> Light:
     """A random light."""
     name = pick(rng, LIGHTS)
-    level = between(rng, 0.72, 0.82) if name == "dim" else between(rng, 0.94, 1.06)
-    return Light(name, between(rng, 0, 2 * math.pi), between(rng, 0.05, 0.22), level, _TINTS[name])
+    level = between(rng, 0.74, 0.84) if name == "dim" else between(rng, 0.98, 1.08)
+    angle, slope = between(rng, 0.0, 2 * math.pi), between(rng, 0.03, 0.13)
+    return Light(name, angle, slope, level, _TINTS[name])
 
 
 def occluder(rng: np.random.Generator, chance: float = 0.18) -> Occluder | None:
     """With this chance, something near the lens that hides a border of the frame."""
     if rng.random() >= chance:
         return None
-    angle = between(rng, 0, 2 * math.pi)
+    angle = between(rng, 0.0, 2 * math.pi)
     reach = between(rng, 0.58, 0.66)
     return Occluder(
         pick(rng, ("leaf", "bar", "disc")),

@@ -1,8 +1,9 @@
 """Postures of two people by their relation.
 
-Each relation has several variants that share no single cue: touching (couple, family, friends, professional),
-something between the hands (friends, professional, commercial), sizes (family, but anyone may stand further back),
-clothes (suits and aprons, worn now and then by anyone). Only `none` has the two apart, each busy alone.
+Each relation has several variants that share no single cue: touching (couple, family, friends,
+professional), something between the hands (friends, professional, commercial), sizes (family, but
+anyone may stand further back), clothes (suits and aprons, worn now and then by anyone). Only
+`none` has the two apart, each busy alone.
 """
 
 from dataclasses import dataclass, replace
@@ -24,12 +25,12 @@ _VARIANTS = {
     "none": ("apart", "away", "phone"),
 }
 _GAPS = {
-    "heads": (2.0, 2.35), "hands": (3.0, 4.2), "embrace": (2.1, 2.6), "flowers": (2.6, 3.8),
-    "child": (2.4, 3.2), "led": (3.0, 3.9), "kin": (2.5, 3.3), "carried": (1.6, 1.9),
-    "shoulders": (2.8, 3.5), "five": (3.6, 4.6), "toast": (3.4, 4.4), "selfie": (2.3, 2.9),
-    "shake": (3.6, 4.8), "folder": (3.0, 4.2), "laptop": (3.0, 4.2),
-    "bag": (3.6, 4.8), "box": (3.6, 4.8), "coin": (3.6, 4.8),
-    "apart": (4.4, 5.6), "away": (4.2, 5.4), "phone": (4.2, 5.6),
+    "heads": (2.0, 2.8), "hands": (2.7, 4.6), "embrace": (2.1, 3.0), "flowers": (2.6, 4.4),
+    "child": (2.4, 3.8), "led": (2.8, 4.4), "kin": (2.5, 3.8), "carried": (1.6, 2.2),
+    "shoulders": (2.5, 3.9), "five": (2.9, 4.6), "toast": (2.8, 4.5), "selfie": (2.2, 3.2),
+    "shake": (2.9, 4.7), "folder": (2.7, 4.5), "laptop": (2.7, 4.5),
+    "bag": (2.9, 4.7), "box": (2.9, 4.7), "coin": (2.9, 4.7),
+    "apart": (2.9, 5.2), "away": (2.7, 5.0), "phone": (2.8, 5.2),
 }  # fmt: skip
 _CHILD_DROP = {"child": 2.4, "led": 2.4, "carried": 1.7}
 
@@ -51,7 +52,7 @@ class _Figure:
     def arm(
         self, inner: bool, elbow: tuple[float, float], wrist: tuple[float, float], **more: object
     ) -> Arm:
-        """An arm from the inner or outer shoulder to a wrist in the frame, by an elbow in head units."""
+        """An arm from the inner or outer shoulder to a wrist (frame), by an elbow (head units)."""
         shoulder = -self.side if inner else self.side
         return Arm(shoulder, self.spot(*elbow), wrist, **more)  # type: ignore[arg-type]
 
@@ -59,8 +60,12 @@ class _Figure:
         """An arm that hangs, or is bent to hold something at the chest."""
         sign = 1 if inner else -1
         if holds:
-            return self.arm(inner, (sign * 1.9, 3.3), self.spot(sign * 0.7, 3.0), holds=holds, front=True)
-        return self.arm(inner, (sign * 1.75 * self.build, 3.2), self.spot(sign * 1.7 * self.build, 4.8))
+            return self.arm(
+                inner, (sign * 1.9, 3.3), self.spot(sign * 0.7, 3.0), holds=holds, front=True
+            )
+        return self.arm(
+            inner, (sign * 1.75 * self.build, 3.2), self.spot(sign * 1.7 * self.build, 4.8)
+        )
 
 
 def pair(
@@ -74,8 +79,11 @@ def pair(
     child = variant in _CHILD_DROP
     if child:
         small = second.size * between(rng, 0.68, 0.82)
-        drop = _CHILD_DROP[variant] * second.size * between(rng, 0.8, 1.0)
+        drop = _CHILD_DROP[variant] * second.size * between(rng, 0.6, 1.0)
         second = replace(second, size=small, y=second.y + drop)
+    elif rng.random() < 0.35:  # shorter, or further back: sizes must not give a family away
+        small = second.size * between(rng, 0.74, 0.95)
+        second = replace(second, size=small, y=second.y + between(rng, 0.0, 1.5) * second.size)
     arms = _arms(rng, variant, first, second)
     wear = _wear(rng, relation, variant)
     faces = (looks.any_subject(rng, seed, split), looks.any_subject(rng, seed, split))
@@ -87,13 +95,13 @@ def pair(
             (first, second), (second, first), faces, wear, arms, strict=True
         )
     )
-    has_counter = rng.random() < (0.8 if relation == "commercial" else 0.12)
+    has_counter = rng.random() < (0.55 if relation == "commercial" else 0.2)
     wood = looks.jitter(rng, pick(rng, ((176, 128, 88), (206, 170, 128), (130, 150, 150))))
     return (persons[0], persons[1]), (wood if has_counter else None)
 
 
 def _place(rng: np.random.Generator, variant: str) -> tuple[_Figure, _Figure]:
-    """The left and the right figure, `gap` head units apart and anywhere in the frame that holds them."""
+    """The left and the right figure, some head units apart, near the middle of the frame."""
     size = between(rng, 0.095, 0.125)
     gap = between(rng, *_GAPS[variant]) * size
     middle = between(rng, 0.44, 0.56)
@@ -122,7 +130,10 @@ def _arms(
             return first, (two.idle(False), two.arm(True, (1.7, 3.6), joint, front=True))
         case "embrace":
             hug = one.arm(True, (1.6, 3.7), two.spot(-0.6, between(rng, 3.2, 4.2)), front=True)
-            return (one.idle(False), hug), (two.idle(False), two.arm(True, (1.2, 3.6), one.spot(0.3, 2.7), front=True))
+            return (one.idle(False), hug), (
+                two.idle(False),
+                two.arm(True, (1.2, 3.6), one.spot(0.3, 2.7), front=True),
+            )
         case "flowers" | "bag" | "box" | "coin" | "folder" | "laptop":
             joint = meet(between(rng, 2.6, 3.4))
             give = one.arm(True, (1.6, 3.5), joint, holds=variant, front=True)
@@ -146,19 +157,32 @@ def _arms(
             yours = two.arm(True, (1.9, 1.6), one.spot(0.2, 2.0))
             return (one.idle(False), mine), (two.idle(False), yours)
         case "five" | "toast" | "shake":
-            joint = meet({"five": -0.3, "toast": 2.0, "shake": 3.4}[variant] + between(rng, -0.2, 0.3))
+            joint = meet(
+                {"five": -0.3, "toast": 2.0, "shake": 3.4}[variant] + between(rng, -0.2, 0.3)
+            )
             bend = (2.0, 2.6) if variant == "five" else (1.7, 3.4)
             off, holds = (0.42 * one.size, "cup") if variant == "toast" else (0.1 * one.size, None)
             return tuple(  # type: ignore[return-value]
                 (
                     me.idle(False),
-                    me.arm(True, bend, (joint[0] + me.side * off, joint[1]), holds=holds, front=True),
+                    me.arm(
+                        True, bend, (joint[0] + me.side * off, joint[1]), holds=holds, front=True
+                    ),
                 )
                 for me in (one, two)
             )
         case "selfie":
-            lift = one.arm(False, (-2.1, 2.2), one.spot(-2.0, between(rng, -0.2, 0.6)), holds="phone", front=True)
-            return (lift, one.idle(True)), (two.idle(False), two.arm(True, (1.2, 3.3), one.spot(0.6, 2.9), front=True))
+            lift = one.arm(
+                False,
+                (-2.1, 2.2),
+                one.spot(-2.0, between(rng, -0.2, 0.6)),
+                holds="phone",
+                front=True,
+            )
+            return (lift, one.idle(True)), (
+                two.idle(False),
+                two.arm(True, (1.2, 3.3), one.spot(0.6, 2.9), front=True),
+            )
         case "phone":
             return (one.idle(False, "phone"), one.idle(True)), (two.idle(False), two.idle(True))
         case _:
@@ -169,14 +193,16 @@ def _arms(
 def _wear(rng: np.random.Generator, relation: str, variant: str) -> tuple[Clothes, Clothes]:
     """The clothes of the two: what the relation suggests, or now and then anything."""
     first, second = looks.clothes(rng, _CASUAL), looks.clothes(rng, _CASUAL)
-    odd = rng.random() < 0.12
+    odd = rng.random() < 0.3
     if odd or relation == "none":
         return looks.clothes(rng), looks.clothes(rng)
     if relation == "professional":
         suited = looks.clothes(rng, ("suit",))
         return suited, (looks.clothes(rng, ("suit",)) if rng.random() < 0.75 else second)
     if relation == "commercial":
-        return looks.clothes(rng, ("apron",)), (second if rng.random() < 0.8 else looks.clothes(rng, ("suit",)))
+        return looks.clothes(rng, ("apron",)), (
+            second if rng.random() < 0.8 else looks.clothes(rng, ("suit",))
+        )
     if variant == "kin":
         return first, first
     return first, second
@@ -208,7 +234,7 @@ def _build(
     if relation == "none" and chance < 0.7:
         target = (x + me.side * between(rng, 0.1, 0.4), y + between(rng, -0.1, 0.35))
     elif chance > (0.7 if relation == "none" else 0.5):
-        target = None if chance < 0.85 else (between(rng, 0, 1), between(rng, 0.2, 0.9))
+        target = None if chance < 0.85 else (between(rng, 0.0, 1.0), between(rng, 0.2, 0.9))
     if target is None or max(abs(target[0] - x), abs(target[1] - y)) < 0.08:
         target, pose = None, at_viewer(rng)
     else:

@@ -1,9 +1,8 @@
-"""Painting of bodies: neck, torso with its clothes, arms with what they hold; the head comes from `heads`.
+"""Painting of bodies: neck, torso with clothes, arms with what they hold, and the head on top.
 
-The body's local frame has its origin at the middle of the head and the head's half width as its unit. Arms are given
-in the picture and painted there, since two people may hold the same thing.
+The body's local frame has its origin at the middle of the head and the head's half width as its
+unit. Arms are given in the picture and painted there, since two people may hold the same thing.
 """
-
 
 from degradation.scenes.brush import Brush, mix, shade, shape
 from degradation.scenes.heads import paint_hair_behind, paint_head
@@ -49,7 +48,8 @@ def paint_arm(brush: Brush, person: Person, arm: Arm) -> None:
     brush.bar(elbow, wrist, 0.84 * width, rgb, 0.7 * width)
     along = (wrist - elbow) / (abs(wrist - elbow) or 1.0)
     if arm.holds:
-        paint_prop(brush.at(wrist + 0.3 * unit * along, 1.0 * unit), arm.holds, person.clothes.accent)
+        offset = 0.26 * along + (0.25j if arm.holds == "bag" else -0.55j)
+        paint_prop(brush.at(wrist + unit * offset, unit), arm.holds, person.clothes.accent)
     palm = wrist + 0.26 * unit * along
     brush.oval(palm, 0.36 * unit * thin, 0.36 * unit * thin, shade(person.look.skin, 0.66))
     brush.oval(palm, 0.3 * unit * thin, 0.3 * unit * thin, shade(person.look.skin, 0.96))
@@ -69,12 +69,26 @@ def _paint_torso(body: Brush, person: Person) -> None:
         body.fill(shape(-0.66 + 1.38j, -0.98 + 1.75j, -0.72 + 2.1j, 0.0 + 3.5j), dark)
         body.fill(shape(0.66 + 1.38j, 0.98 + 1.75j, 0.72 + 2.1j, 0.0 + 3.5j), dark)
     elif wear.garment == "hoodie":
-        body.fill(shape(-0.9 + 1.45j, 0.9 + 1.45j, 0.5 + 2.15j, -0.5 + 2.15j), shade(wear.rgb, 0.78))
+        body.fill(
+            shape(-0.9 + 1.45j, 0.9 + 1.45j, 0.5 + 2.15j, -0.5 + 2.15j), shade(wear.rgb, 0.78)
+        )
         body.stroke((-0.25 + 2.1j, -0.28 + 2.8j), 0.09, wear.accent)
         body.stroke((0.25 + 2.1j, 0.28 + 2.8j), 0.09, wear.accent)
     elif wear.garment == "apron":
         bib = mix(wear.accent, _WHITE, 0.3)
-        body.fill(shape(-0.7 + 2.1j, 0.7 + 2.1j, 0.78 + 3.3j, 1.15 + 3.6j, 1.2 + 8j, -1.2 + 8j, -1.15 + 3.6j, -0.78 + 3.3j), bib)
+        body.fill(
+            shape(
+                -0.7 + 2.1j,
+                0.7 + 2.1j,
+                0.78 + 3.3j,
+                1.15 + 3.6j,
+                1.2 + 8j,
+                -1.2 + 8j,
+                -1.15 + 3.6j,
+                -0.78 + 3.3j,
+            ),
+            bib,
+        )
         body.stroke((-0.62 + 2.2j, -0.5 + 1.5j), 0.12, bib)
         body.stroke((0.62 + 2.2j, 0.5 + 1.5j), 0.12, bib)
     else:
@@ -92,5 +106,3 @@ def _paint_pattern(body: Brush, wear: Clothes, build: float) -> None:
             for column in range(3 if row % 2 else 2):
                 spot = complex((column - (1 if row % 2 else 0.5)) * 0.78 * build, 2.25 + 0.55 * row)
                 body.oval(spot, 0.13, 0.13, wear.accent)
-
-

@@ -12,9 +12,7 @@ _MARGIN = 10
 _CAPTION = 16
 
 
-def contact_sheet(
-    seed: int = 0, columns: int = 12, rows: int = 2, size: int = 128
-) -> Image.Image:
+def contact_sheet(seed: int = 0, columns: int = 12, rows: int = 2, size: int = 128) -> Image.Image:
     """Pictures of the test split, `rows` rows for each framing, each with its label below.
 
     Args:

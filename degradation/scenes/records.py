@@ -1,8 +1,8 @@
 """The specification of a rendered picture: who and what is where, in which look, with which labels.
 
-Records only, no chance and no paint. Positions and sizes are normalised to the frame (x right, y down, in [0, 1]);
-a head's `size` is half its width. Angles are radians; yaw and pitch are positive to the right and downwards as seen
-in the picture.
+Records only, no chance and no paint. Positions and sizes are normalised to the frame (x right, y
+down, in [0, 1]); a head's `size` is half its width. Angles are radians; yaw and pitch are
+positive to the right and downwards as seen in the picture.
 """
 
 import math
@@ -86,7 +86,7 @@ class Clothes:
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """The state of a face: expression with its strength, head pose, and where the pupils stand in the eyes.
+    """The state of a face: expression with its strength, head pose, and pupils in the eyes.
 
     `quirks` are six numbers in [-1, 1] that vary how the expression is worn.
     """
@@ -102,7 +102,7 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """An arm of a body: its shoulder (-1 left, 1 right in the picture), elbow and wrist, and what it holds.
+    """An arm: its shoulder (-1 left, 1 right in the picture), elbow, wrist, and what it holds.
 
     `front` arms are painted over both bodies, the others with their own body, below its head.
     """
@@ -116,7 +116,7 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """A raised hand: its gesture, centre, half size, roll, and the side of the body it is on (in the picture)."""
+    """A raised hand: gesture, centre, half size, roll, and its side of the body in the picture."""
 
     gesture: str
     x: float
@@ -143,7 +143,7 @@ class Hand:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One person: look, clothes, face, where the head is, and the arms. `target` is None for a gaze at the viewer."""
+    """One person: look, clothes, face, head place and arms; `target` None looks at the viewer."""
 
     look: Look
     clothes: Clothes
@@ -187,7 +187,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """An object: kind, named colour with the shade painted, centre, half size, tilt, and whether it has a ledge."""
+    """An object: kind, named colour and its shade, centre, half size, tilt, and if on a ledge."""
 
     kind: str
     colour: str
@@ -245,7 +245,7 @@ class Occluder:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A whole picture, with its labels. `relation` and `looks` are None where the framing does not ask for them."""
+    """A whole picture with its labels; `relation` and `looks` are None in other framings."""
 
     framing: str
     cluster: str

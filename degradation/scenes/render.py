@@ -1,7 +1,7 @@
-"""Painting of a whole scene: backdrop, people, things, raised hand, what is near the lens, then light and grain.
+"""Painting of a whole scene, from the backdrop to what is near the lens, then light and grain.
 
-The canvas is three times the picture's side and reduced by averaging, which smooths every edge. Light and grain are
-applied to the small picture.
+The canvas is three times the picture's side and reduced by averaging, which smooths every edge.
+Light and grain are applied to the small picture.
 """
 
 import functools
@@ -77,7 +77,7 @@ def _plane(
     """Columns and rows in [-0.5, 0.5], and a faint darkening to the corners."""
     line = ((np.arange(size) + 0.5) / size - 0.5).astype(np.float32)
     x, y = line[None, :], line[:, None]
-    return x, y, (1.02 - 0.22 * (x**2 + y**2)).astype(np.float32)
+    return x, y, (1.03 - 0.18 * (x**2 + y**2)).astype(np.float32)
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """Painting of things: objects of the scene, and the props that people hold.
 
-Local frame: an object fills the square from -1 to 1, y down. Each kind has an outline of its own in the named colour,
-with details in fixed neutral colours, so that kind and colour do not depend on each other.
+Local frame: an object fills the square from -1 to 1, y down. Each kind has an outline of its own
+in the named colour, with details in fixed neutral colours, so that kind and colour do not depend
+on each other.
 """
 
 import math
@@ -48,7 +49,9 @@ def _cup(brush: Brush, rgb: Rgb) -> None:
 
 
 def _book(brush: Brush, rgb: Rgb) -> None:
-    brush.fill(shape(-0.94 - 0.56j, 0 - 0.36j, 0.94 - 0.56j, 0.94 + 0.66j, 0 + 0.86j, -0.94 + 0.66j), rgb)
+    brush.fill(
+        shape(-0.94 - 0.56j, 0 - 0.36j, 0.94 - 0.56j, 0.94 + 0.66j, 0 + 0.86j, -0.94 + 0.66j), rgb
+    )
     brush.fill(shape(-0.8 - 0.66j, 0 - 0.44j, 0 + 0.7j, -0.8 + 0.5j), _CREAM)
     brush.fill(shape(0.8 - 0.66j, 0 - 0.44j, 0 + 0.7j, 0.8 + 0.5j), shade(_CREAM, 0.9))
     for y in (-0.3, 0.0, 0.3):
@@ -82,7 +85,10 @@ def _clock(brush: Brush, rgb: Rgb) -> None:
 
 def _box(brush: Brush, rgb: Rgb) -> None:
     brush.fill(shape(-0.84 - 0.3j, 0.3 - 0.3j, 0.3 + 0.86j, -0.84 + 0.86j), rgb)
-    brush.fill(shape(-0.84 - 0.3j, -0.34 - 0.78j, 0.84 - 0.78j, 0.3 - 0.3j), mix(rgb, (255, 255, 255), 0.35))
+    brush.fill(
+        shape(-0.84 - 0.3j, -0.34 - 0.78j, 0.84 - 0.78j, 0.3 - 0.3j),
+        mix(rgb, (255, 255, 255), 0.35),
+    )
     brush.fill(shape(0.3 - 0.3j, 0.84 - 0.78j, 0.84 + 0.36j, 0.3 + 0.86j), shade(rgb, 0.66))
     brush.box(-0.4, -0.3, -0.16, 0.86, mix(rgb, _CREAM, 0.7))
 
@@ -107,7 +113,9 @@ def _kite(brush: Brush, rgb: Rgb) -> None:
 def _bottle(brush: Brush, rgb: Rgb) -> None:
     brush.box(-0.13, -0.95, 0.13, -0.3, shade(rgb, 0.8))
     brush.box(-0.17, -0.96, 0.17, -0.76, _DARK)
-    brush.fill(shape(-0.14 - 0.5j, 0.14 - 0.5j, 0.4 - 0.1j, 0.4 + 0.86j, -0.4 + 0.86j, -0.4 - 0.1j), rgb)
+    brush.fill(
+        shape(-0.14 - 0.5j, 0.14 - 0.5j, 0.4 - 0.1j, 0.4 + 0.86j, -0.4 + 0.86j, -0.4 - 0.1j), rgb
+    )
     brush.box(-0.4, 0.12, 0.4, 0.52, _CREAM)
 
 
@@ -117,7 +125,9 @@ def _phone(brush: Brush, accent: Rgb) -> None:
 
 
 def _held_cup(brush: Brush, accent: Rgb) -> None:
-    brush.fill(shape(-0.48 - 0.8j, 0.48 - 0.8j, 0.38 + 0.4j, -0.38 + 0.4j), mix(accent, _CREAM, 0.5))
+    brush.fill(
+        shape(-0.48 - 0.8j, 0.48 - 0.8j, 0.38 + 0.4j, -0.38 + 0.4j), mix(accent, _CREAM, 0.5)
+    )
     brush.oval(-0.8j, 0.48, 0.15, (110, 70, 50))
 
 
@@ -158,15 +168,20 @@ def _flowers(brush: Brush, accent: Rgb) -> None:
 
 
 def _held_book(brush: Brush, accent: Rgb) -> None:
-    brush.fill(shape(-0.9 - 0.6j, 0 - 0.4j, 0.9 - 0.6j, 0.9 + 0.5j, 0 + 0.7j, -0.9 + 0.5j), mix(accent, _DARK, 0.3))
-    brush.fill(shape(-0.76 - 0.66j, 0 - 0.46j, 0.76 - 0.66j, 0.76 + 0.3j, 0 + 0.5j, -0.76 + 0.3j), _CREAM)
+    brush.fill(
+        shape(-0.9 - 0.6j, 0 - 0.4j, 0.9 - 0.6j, 0.9 + 0.5j, 0 + 0.7j, -0.9 + 0.5j),
+        mix(accent, _DARK, 0.3),
+    )
+    brush.fill(
+        shape(-0.76 - 0.66j, 0 - 0.46j, 0.76 - 0.66j, 0.76 + 0.3j, 0 + 0.5j, -0.76 + 0.3j), _CREAM
+    )
 
 
 _KINDS = {
-    "ball": _ball, "cup": _cup, "book": _book, "lamp": _lamp, "plant": _plant, "clock": _clock, "box": _box,
-    "car": _car, "kite": _kite, "bottle": _bottle,
+    "ball": _ball, "cup": _cup, "book": _book, "lamp": _lamp, "plant": _plant, "clock": _clock,
+    "box": _box, "car": _car, "kite": _kite, "bottle": _bottle,
 }  # fmt: skip
 _PROPS = {
-    "phone": _phone, "cup": _held_cup, "folder": _folder, "laptop": _laptop, "bag": _bag, "box": _parcel,
-    "coin": _coin, "flowers": _flowers, "book": _held_book,
+    "phone": _phone, "cup": _held_cup, "folder": _folder, "laptop": _laptop, "bag": _bag,
+    "box": _parcel, "coin": _coin, "flowers": _flowers, "book": _held_book,
 }  # fmt: skip

@@ -30,6 +30,7 @@ from degradation.encoders.frozen import normalise
 from degradation.encoders.tiny import save_tiny
 from degradation.encoders.vit import Vit, VitConfig
 from degradation.scenes.captioner import Captioner, caption_loss, language_model
+from degradation.scenes.batch_norm import folded, with_batch_norm
 from degradation.scenes.corpus import Corpus, encode, render_corpus, word_tokenizer
 
 __all__ = ["Recipe", "train_tiny"]
@@ -56,22 +57,29 @@ class Recipe:
     )
     held_out: int = 100
     """Pictures per framing behind the validation loss."""
-    epochs_pre: float = 8.0
-    epochs_text: float = 2.0
+    epochs_pre: float = 7.0
+    epochs_text: float = 1.0
     epochs_post: float = 3.0
     kept: tuple[float, ...] = (0.1, 0.25, 0.5)
     """Shares of the post training after which a tower is kept."""
-    batch: int = 128
+    batch: int = 64
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     warm_up: float = 0.03
     """Share of the steps over which the learning rate rises; it falls by a cosine afterwards."""
-    shift: int = 4
+    shift: int = 3
     """Pictures are moved by up to this many pixels each way, edges repeated."""
-    size: int = 96
-    patch: int = 12
+    size: int = 64
+    patch: int = 8
+    stem: tuple[tuple[int, int, int], ...] = (
+        (32, 3, 2),
+        (32, 3, 1),
+        (64, 3, 2),
+        (64, 3, 1),
+        (96, 3, 2),
+    )
     width: int = 96
-    depth: int = 6
+    depth: int = 4
     heads: int = 3
     text_width: int = 96
     text_depth: int = 2
@@ -102,20 +110,34 @@ def train_tiny(out: Path, recipe: Recipe) -> None:
     tokenizer = word_tokenizer()
     with torch.random.fork_rng():
         torch.manual_seed(recipe.seed)  # transformers' init knows no generators; forked, not global
-        tower = Vit(_config(recipe)).initialise(generator=torch.Generator().manual_seed(recipe.seed))
+        tower = Vit(_config(recipe)).initialise(
+            generator=torch.Generator().manual_seed(recipe.seed)
+        )
+        with_batch_norm(tower)
         text = _text(recipe, tokenizer)
         reader = Captioner(tower, _text(recipe, tokenizer))
         curves = {}
+
+        def save_now_and_then(step: int, steps: int) -> None:
+            if step % 500 == 0 or step == steps:
+                save_tiny(folded(tower), out, "pre")
+
         curves["pre"] = _train_captioner(
-            reader, corpus, held_out, tokenizer, recipe, social=True, epochs=recipe.epochs_pre
+            reader,
+            corpus,
+            held_out,
+            tokenizer,
+            recipe,
+            social=True,
+            epochs=recipe.epochs_pre,
+            keep=save_now_and_then,
         )
-        save_tiny(tower, out, "pre")
         curves["text"] = _train_text(text, corpus, tokenizer, recipe)
         _save_language_model(text, tokenizer, out / "language-model")
 
         def keep(step: int, steps: int) -> None:
             if step in {round(share * steps) for share in recipe.kept}:
-                save_tiny(tower, out, f"step-{step:06d}")
+                save_tiny(folded(tower), out, f"step-{step:06d}")
 
         curves["post"] = _train_captioner(
             Captioner(tower, text),
@@ -127,7 +149,7 @@ def train_tiny(out: Path, recipe: Recipe) -> None:
             epochs=recipe.epochs_post,
             keep=keep,
         )
-        save_tiny(tower, out, "post")
+        save_tiny(folded(tower), out, "post")
     record = {
         "recipe": asdict(recipe),
         "seconds": round(time.perf_counter() - start),
@@ -153,6 +175,7 @@ def _config(recipe: Recipe) -> VitConfig:
         norm_eps=1e-6,
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
+        stem=recipe.stem,
     )
 
 

@@ -1,8 +1,9 @@
-"""Composition of the pictures: one short function a framing, each drawing its labels first and all else at random.
+"""Composition of the pictures: one short function a framing, its label given, the rest at random.
 
-`compose` is a pure function of its arguments. The label of a framing goes round by index in seeded blocks, so classes
-are balanced, and no other chance depends on it, apart from what the label is: a relation is worn by posture and props,
-of which several variants exist and many are shared between the classes.
+`compose` is a pure function of its arguments. The label of a framing goes round by index in
+seeded blocks, so classes are balanced, and no other chance depends on it, apart from what the
+label is: a relation is worn by posture and props, of which several variants exist and many are
+shared between the classes.
 """
 
 import math
@@ -53,7 +54,8 @@ def compose(framing: str, split: str, index: int, *, seed: int = 0, frame: int =
         )
     if not 0 <= frame < (FRAMES if framing == "looking" else 1):
         raise ConfigError(
-            f"Expected a frame below {FRAMES} of a looking clip, or 0; found frame {frame} of {framing}."
+            f"Expected a frame below {FRAMES} of a looking clip, or 0; found frame {frame} of "
+            f"{framing}. Ask for a frame that exists."
         )
     rng = looks.generator(seed, framing, split, index)
     key = (seed, framing, split)
@@ -67,7 +69,9 @@ def compose(framing: str, split: str, index: int, *, seed: int = 0, frame: int =
         case "relation":
             return _relation(rng, seed, split, f"{split}-{index}", balanced(RELATIONS, index, *key))
         case "looking":
-            return _looking(rng, seed, split, f"{split}-{index}", balanced(LOOKING, index, *key), frame)
+            return _looking(
+                rng, seed, split, f"{split}-{index}", balanced(LOOKING, index, *key), frame
+            )
         case _:
             return _objects(rng, seed, split, f"{split}-{index}", balanced(KINDS, index, *key))
 
@@ -76,7 +80,11 @@ _AIMS = ("thing", "thing", "thing", "viewer", "point")
 
 
 def _scene(
-    rng: np.random.Generator, framing: str, cluster: str, persons: tuple[Person, ...], **parts: object
+    rng: np.random.Generator,
+    framing: str,
+    cluster: str,
+    persons: tuple[Person, ...],
+    **parts: object,
 ) -> Scene:
     """A scene around these persons, with a random backdrop, light and occluder."""
     defaults: dict[str, object] = {
@@ -103,7 +111,11 @@ def _scene(
 def _hanging(x: float, y: float, size: float, build: float) -> tuple[Arm, Arm]:
     """Two arms that hang at the sides."""
     left, right = (
-        Arm(s, (x + s * 1.9 * build * size, y + 3.2 * size), (x + s * 1.8 * build * size, y + 4.8 * size))
+        Arm(
+            s,
+            (x + s * 1.9 * build * size, y + 3.2 * size),
+            (x + s * 1.8 * build * size, y + 4.8 * size),
+        )
         for s in (-1, 1)
     )
     return left, right
@@ -140,7 +152,7 @@ def _person(
 def _seen(
     spot: tuple[float, float, float], pose: tuple[float, float, tuple[float, float]]
 ) -> tuple[float, float] | None:
-    """Where a pose looks: None for the viewer, or the point of the frame for which `aim` gives it."""
+    """Where a pose looks: None for the viewer, or the point at which `aim` aims it."""
     yaw, pitch, pupil = pose
     across, down = yaw + 0.6 * pupil[0], pitch + 0.6 * pupil[1]
     if math.hypot(across, down) < 1e-6:
@@ -172,7 +184,10 @@ def _gesture(rng: np.random.Generator, seed: int, split: str, label: str) -> Sce
     hand = Hand(label, hand_x, between(rng, 0.3, 0.66), half, sign * roll, side)
     pose = freely(rng)
     person = _person(rng, seed, split, spot, pose, target=_seen(spot, pose))
-    elbow = (hand.x + sign * between(rng, 0.0, 0.1), min(1.02, hand.y + half * between(rng, 1.7, 2.2)))
+    elbow = (
+        hand.x + sign * between(rng, 0.0, 0.1),
+        min(1.02, hand.y + half * between(rng, 1.7, 2.2)),
+    )
     other = _hanging(*spot, person.build)[0 if sign > 0 else 1]
     raised = Arm(sign, elbow, hand.wrist, front=True)
     person = _with(person, arms=(other, raised))
@@ -187,11 +202,14 @@ def _with(person: Person, **changes: object) -> Person:
 def _cells(
     rng: np.random.Generator, heads: list[tuple[float, float, float]], count: int, size: float
 ) -> list[tuple[float, float]]:
-    """Centres for `count` things that overlap neither the heads nor one another."""
+    """Centres for `count` things that overlap no head, not one another, and rarely a body."""
     taken = [(x, y, 1.35 * r) for x, y, r in heads]
     found: list[tuple[float, float]] = []
-    for _ in range(60):
+    for attempt in range(60):
         x, y = between(rng, 0.1, 0.9), between(rng, 0.12, 0.88)
+        over_body = any(y > b and abs(x - a) < 1.5 * r + size for a, b, r in heads)
+        if over_body and attempt < 40:
+            continue
         if all(max(abs(x - a), abs(y - b)) > r + size for a, b, r in taken):
             found.append((x, y))
             taken.append((x, y, size * 1.05))
@@ -223,7 +241,9 @@ def _gaze(rng: np.random.Generator, seed: int, split: str, cluster: str, kind: s
         persons.append(_person(rng, seed, split, spot, pose, target=point))
     if kind == "thing" and not things:
         kind = "point"
-    return _scene(rng, "gaze", cluster, tuple(persons), things=things, target=target, gaze_kind=kind)
+    return _scene(
+        rng, "gaze", cluster, tuple(persons), things=things, target=target, gaze_kind=kind
+    )
 
 
 def _gazed(
@@ -233,7 +253,7 @@ def _gazed(
     things: tuple[Thing, ...],
     chosen: int | None,
 ) -> tuple[float, float] | None:
-    """The point looked at: None for the viewer, near a thing's centre, or anywhere well off the head."""
+    """The point looked at: None for the viewer, a thing's centre, or a point off the head."""
     if mode == "viewer":
         return None
     if mode == "thing" and things and chosen is not None:
@@ -262,7 +282,7 @@ def _looking(
     sweep = between(rng, -0.25, 0.25)
     blink = pick(rng, (0, 1, 3, 4, 9))
     stray = [rng.random() < 0.2 for _ in range(FRAMES)]
-    direction, reach = between(rng, 0, 2 * math.pi), between(rng, 0.34, 0.95)
+    direction, reach = between(rng, 0.0, 2 * math.pi), between(rng, 0.34, 0.95)
     across, down = 0.0, 0.0
     if label == "elsewhere" or (stray[frame] and frame in (0, FRAMES - 1)):
         across, down = reach * math.cos(direction), 0.7 * reach * math.sin(direction)
@@ -277,7 +297,7 @@ def _looking(
     expression = person.face
     face = looks.Face(
         expression.expression,
-        expression.strength * (1 - 0.35 * abs(time - between(rng, 0, 1))),
+        expression.strength * (1 - 0.35 * abs(time - between(rng, 0.0, 1.0))),
         head,
         nod,
         pupil,
@@ -304,5 +324,3 @@ def _objects(rng: np.random.Generator, seed: int, split: str, cluster: str, kind
     pose = freely(rng)
     person = _person(rng, seed, split, spot, pose, target=_seen(spot, pose))
     return _scene(rng, "objects", cluster, (person,), things=(main, *others), target=0)
-
-

@@ -1,0 +1,114 @@
+"""Which two caches are the sides of a pair, and whether they may be compared."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from degradation.cache.files import write_atomically
+from degradation.cache.reader import Features
+from degradation.cache.schema import plain, slug
+from degradation.errors import CacheError, PairingError
+
+__all__ = ["PairEntry", "check_paired", "pair_path", "pairs", "write_pair"]
+
+
+@dataclass(frozen=True, slots=True)
+class PairEntry:
+    """One extracted pair on one split: where its features are.
+
+    Attributes:
+        pair: Name of the pair.
+        task: Name of the task.
+        split: Split of the task.
+        pre: Address of the features before.
+        post: Address of the features after.
+        pictures: Address of the reference features without an encoder; None if imported.
+        lineage: How post came from pre.
+        source: Where that is stated.
+        block: Block of the confirmatory comparison; None for the last common one.
+        protocol: How pictures became pixels, with version.
+        imported: Whether the features were computed elsewhere.
+    """
+
+    pair: str
+    task: str
+    split: str
+    pre: str
+    post: str
+    pictures: str | None
+    lineage: str
+    source: str
+    block: int | None
+    protocol: str
+    imported: bool = False
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All caches that the pair refers to."""
+        return (self.pre, self.post) + ((self.pictures,) if self.pictures else ())
+
+
+def pair_path(root: Path, entry: PairEntry) -> Path:
+    """File of the entry: `<root>/pairs/<task>/<split>/<pair>.json`, names made safe."""
+    return root / "pairs" / slug(entry.task) / slug(entry.split) / f"{slug(entry.pair)}.json"
+
+
+def write_pair(root: Path, entry: PairEntry) -> None:
+    """Write the entry; call it only when all its caches are complete."""
+    text = json.dumps(plain(entry), indent=1, ensure_ascii=False)
+    write_atomically(pair_path(root, entry), text.encode())
+
+
+def pairs(root: Path) -> list[PairEntry]:
+    """All entries below `root`, by task, split and pair.
+
+    Raises:
+        CacheError: A file is not an entry.
+    """
+    entries = []
+    for path in sorted((root / "pairs").glob("*/*/*.json")):
+        try:
+            entries.append(PairEntry(**json.loads(path.read_text(encoding="utf-8"))))
+        except (ValueError, TypeError) as error:
+            raise CacheError(
+                f"{path} is not a pair entry ({error}). Delete it and extract again."
+            ) from error
+    return entries
+
+
+def check_paired(pre: Features, post: Features) -> None:
+    """Check that two caches hold the same samples, seen through the same pixels.
+
+    Raises:
+        PairingError: Naming the first id whose presence, label or pixels differ.
+    """
+    mend = f"Delete {pre.folder} and {post.folder} and run `sdiag extract` again."
+    one, two = pre.rows.ids.astype(str), post.rows.ids.astype(str)
+    if not np.array_equal(one, two):
+        odd = [*np.setdiff1d(one, two).tolist(), *np.setdiff1d(two, one).tolist()]
+        what = f"{odd[0]!r} is on one side only" if odd else "the same ids are in another order"
+        raise PairingError(
+            f"Cache rows differ: pre has {len(one)}, post has {len(two)}; {what}. {mend}"
+        )
+    if pre.rows.labels.keys() != post.rows.labels.keys():
+        raise PairingError(
+            f"Label sets differ: {sorted(pre.rows.labels)} and {sorted(post.rows.labels)}. {mend}"
+        )
+    columns = {
+        f"label {name!r}": (pre.rows.labels[name], post.rows.labels[name])
+        for name in pre.rows.labels
+    }
+    columns["pixels"] = (pre.pixel_hashes, post.pixel_hashes)
+    for what, (left, right) in columns.items():
+        if left.shape != right.shape:
+            raise PairingError(f"Only one side has {what} to compare. {mend}")
+        differ = (left != right).reshape(len(one), -1).any(axis=1)
+        if differ.any():
+            raise PairingError(
+                f"Both sides must have seen the same {what}, but {differ.sum()} of {len(one)} rows "
+                f"differ, first {str(one[differ.argmax()])!r}. {mend}"
+            )
+    if pre.key.rows_digest != post.key.rows_digest:
+        raise PairingError(f"Boxes, points or clusters of the rows differ. {mend}")

@@ -1,0 +1,210 @@
+"""Reading a complete cache, a block at a time.
+
+Numbers are read shard by shard rather than through the virtual datasets of the index: HDF5 fills
+in for a shard that it cannot open, and it keeps all of them open at once.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from degradation.cache.files import LOCK
+from degradation.cache.index import read_rows
+from degradation.cache.schema import (
+    INDEX,
+    SCHEMA_VERSION,
+    Key,
+    encoder_from,
+    features_folder,
+    key_from,
+)
+from degradation.cache.shards import pooled_name, tokens_name
+from degradation.encoders.encoder import EncoderInfo
+from degradation.errors import CacheError, ConfigError
+from degradation.tasks.task import Rows, TaskSpec
+
+__all__ = ["Features", "open_features"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """A complete cache; numbers are read when asked for.
+
+    Attributes:
+        folder: Folder of the cache.
+        key: What decided its content.
+        encoder: Facts about the encoder.
+        rows: The n samples, with those left out by the reader of the data and by extraction.
+        grid: Rows and columns of the patch grid; (0, 0) if imported.
+        pixel_hashes: Hash of the pixels of each sample, shape (n, 16); (n, 0) if imported.
+        shards: File name and number of rows of each shard.
+    """
+
+    folder: Path
+    key: Key
+    encoder: EncoderInfo
+    rows: Rows
+    grid: tuple[int, int]
+    pixel_hashes: UInt8[np.ndarray, "n hash"]
+    shards: tuple[tuple[str, int], ...]
+
+    @property
+    def address(self) -> str:
+        """Address of the cache below `features/`."""
+        return self.folder.name
+
+    @property
+    def spec(self) -> TaskSpec:
+        """What is asked of the rows."""
+        return self.key.task
+
+    @property
+    def split(self) -> str:
+        """Split of the task."""
+        return self.key.split
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks whose pooled features are here."""
+        return self.key.blocks
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Regions that were pooled."""
+        return self.key.regions
+
+    @property
+    def token_blocks(self) -> tuple[int, ...]:
+        """Blocks whose token maps are here."""
+        return self.key.token_blocks
+
+    def pooled(self, block: int, regions: Sequence[str]) -> Float32[np.ndarray, "n d"]:
+        """Pooled features of one block, the regions concatenated in the order given.
+
+        A row is NaN in a region whose box it does not have.
+
+        Args:
+            block: One of `blocks`.
+            regions: One or more of `regions`.
+
+        Raises:
+            ConfigError: The block or a region is not in the cache.
+            CacheError: A shard is missing or damaged.
+        """
+        if block not in self.blocks:
+            raise ConfigError(f"{self.address} has blocks {list(self.blocks)}, not {block}.")
+        if not regions or not set(regions) <= set(self.regions):
+            raise ConfigError(
+                f"{self.address} has regions {list(self.regions)}; asked for {list(regions)}."
+            )
+        position = self.blocks.index(block)
+        names = [pooled_name(region) for region in regions]
+        result: np.ndarray | None = None
+        for rows, file in self._shards():
+            parts = [file[name][:, position] for name in names]
+            if result is None:
+                width = sum(part.shape[1] for part in parts)
+                result = np.empty((len(self.rows), width), dtype=np.float32)
+            np.concatenate(parts, axis=1, out=result[rows], casting="same_kind")
+        return result
+
+    def tokens(self, block: int) -> Float32[np.ndarray, "n t d"]:
+        """Token maps of one block, patches in raster order.
+
+        Args:
+            block: One of `token_blocks`.
+
+        Raises:
+            ConfigError: The token maps of this block are not in the cache.
+            CacheError: A shard is missing or damaged.
+        """
+        if block not in self.token_blocks:
+            raise ConfigError(
+                f"{self.address} has token maps of blocks {list(self.token_blocks)}, not {block}. "
+                f"Extract with --token-blocks {block}."
+            )
+        result: np.ndarray | None = None
+        for rows, file in self._shards():
+            part = file[tokens_name(block)]
+            if result is None:
+                result = np.empty((len(self.rows), *part.shape[1:]), dtype=np.float32)
+            result[rows] = part[()]
+        return result
+
+    def _shards(self) -> Iterator[tuple[slice, h5py.File]]:
+        """Each shard with rows, opened, and where its rows lie."""
+        start = 0
+        for name, count in self.shards:
+            if count:
+                with _opened(self.folder / name) as file:
+                    yield slice(start, start + count), file
+            start += count
+
+
+def _opened(path: Path) -> h5py.File:
+    """An HDF5 file of a cache, open for reading."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise CacheError(
+            f"{path} is missing or damaged ({error}). Run `sdiag cache prune` to see what it "
+            "would remove, then `sdiag cache prune --apply` and extract again."
+        ) from error
+
+
+def open_features(root: Path, address: str) -> Features:
+    """The cache at `address`, with its rows; its numbers stay on disk.
+
+    Args:
+        root: Root of all caches.
+        address: Folder name below `features/`.
+
+    Raises:
+        CacheError: There is none, it is incomplete, of another schema version, or shards are
+            missing.
+    """
+    folder = features_folder(root, address)
+    if not folder.is_dir():
+        raise CacheError(
+            f"There is no cache {folder}. Run `sdiag extract`; `sdiag cache ls` lists all."
+        )
+    if not (folder / INDEX).exists():
+        raise CacheError(
+            f"{folder} is incomplete: its {INDEX} is not yet written. Run the same `sdiag extract` "
+            "again; it goes on where it stopped."
+        )
+    with _opened(folder / INDEX) as file:
+        record = _key_record(file, folder)
+        names, counts = file["shards/names"].asstr()[:], file["shards/counts"][:]
+        features = Features(
+            folder=folder,
+            key=key_from(record),
+            encoder=encoder_from(json.loads(file.attrs["encoder"])),
+            rows=read_rows(file),
+            grid=tuple(file.attrs["grid"].tolist()),
+            pixel_hashes=file["pixel_hashes"][()],
+            shards=tuple(zip(names.tolist(), counts.tolist(), strict=True)),
+        )
+    if missing := [name for name, _ in features.shards if not (folder / name).exists()]:
+        raise CacheError(
+            f"{folder} lacks {len(missing)} of {len(names)} shards, first {missing[0]}. Bring them "
+            f"back, or delete all but {LOCK} in it and extract again."
+        )
+    return features
+
+
+def _key_record(file: h5py.File, folder: Path) -> Mapping[str, Any]:
+    """The key in an index, after a look at the version."""
+    version = file.attrs.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise CacheError(
+            f"Expected schema version {SCHEMA_VERSION} in {folder}, found {version}. Extract again "
+            "with this version of sdiag, or read it with the version that wrote it."
+        )
+    return json.loads(file.attrs["key"])

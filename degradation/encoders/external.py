@@ -1,0 +1,91 @@
+"""Encoders through their own libraries: `open_clip:`, `timm:` and `hf:` names.
+
+    open_clip:NAME/TAG    open_clip's architecture and published weights
+    open_clip:NAME@FILE   that architecture, weights from a file
+    open_clip:FOLDER      open_clip_config.json and weights in a folder
+    timm:NAME             timm's architecture and published weights, as in timm.list_models
+    timm:NAME@FILE        that architecture, weights from a file
+    hf:REPO or hf:FOLDER  transformers' own tower class for the model type in config.json
+
+A library is imported when one of its names is asked for. No remote code, no unpickling, and
+nothing of a tower may be left at its random initial value.
+"""
+
+import contextlib
+import logging
+import pickle
+from collections.abc import Iterator
+
+import torch
+from safetensors import SafetensorError
+
+from degradation.encoders.encoder import EncoderInfo
+from degradation.encoders.from_open_clip import load_open_clip
+from degradation.encoders.from_timm import load_timm
+from degradation.encoders.from_transformers import load_hf
+from degradation.encoders.frozen import FrozenEncoder
+from degradation.encoders.library import HookedTower, Loaded, not_plain
+from degradation.encoders.weights import digest
+from degradation.errors import WeightsError
+
+__all__ = ["LIBRARIES", "load_external"]
+
+LIBRARIES = {"open_clip": load_open_clip, "timm": load_timm, "hf": load_hf}
+
+
+def load_external(name: str) -> FrozenEncoder:
+    """The frozen encoder of a library.
+
+    Args:
+        name: `open_clip:`, `timm:` or `hf:` and a reference (see the module's docstring).
+
+    Raises:
+        ConfigError: The library has no such name, or it names no plain vision transformer.
+        WeightsError: The weights are missing, cannot be read, or do not fill the tower.
+    """
+    library, _, reference = name.partition(":")
+    try:
+        with quiet():
+            loaded = LIBRARIES[library](reference)
+    except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f"Expected whole weights for {name}, but {library} could not load them: {error} "
+            "Without a network, download them beforehand or name a local folder or file."
+        ) from error
+    tower = HookedTower(loaded.model, loaded.blocks, loaded.n_prefix)
+    info = EncoderInfo(
+        name=name,
+        digest=digest(loaded.model.state_dict(), library=library, **loaded.facts),
+        n_blocks=len(tower.layers),
+        width=checked_width(name, tower, loaded),
+        size=loaded.size,
+        patch=loaded.patch,
+        n_prefix=loaded.n_prefix,
+        mean=loaded.mean,
+        std=loaded.std,
+    )
+    return FrozenEncoder(tower, info)
+
+
+@torch.no_grad()
+def checked_width(name: str, tower: HookedTower, loaded: Loaded) -> int:
+    """The token width, after a trial that every block returns one token per cell of one grid."""
+    blocks = range(len(tower.layers))
+    pixels = torch.zeros(1, 3, loaded.size, loaded.size)
+    outputs = tower.eval()(pixels, blocks)
+    t = (loaded.size // loaded.patch) ** 2
+    shapes = {tuple(tokens.patches.shape[1:]) for tokens in outputs.values()}
+    if len(outputs) != len(blocks) or len(shapes) != 1 or next(iter(shapes))[0] != t:
+        raise not_plain(name, f"its blocks return {sorted(shapes)} instead of ({t}, width) each")
+    return next(iter(shapes))[1]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence warnings of the libraries about what the strict checks here decide anyway."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)

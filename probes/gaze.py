@@ -1,0 +1,261 @@
+"""Linear gaze readout with the head box wired in: a conditional logit over the cells of the grid.
+
+For a person with head features z (the task's pooled regions, z-scored) and head centre q, the
+probability that they look at cell j, with centre x_j, is the softmax over the h*w cells of
+
+    logit_j = log prior_j + u_j + a . phi(x_j - q) + z^T A phi(x_j - q)
+
+`prior` is the smoothed map of the training targets and enters as a fixed offset; u, a and A are
+fitted. phi is a fixed basis of the displacement from the head: three overlapping rings, each flat
+or modulated by the first two harmonics of the angle. So "where the head is" is given to the probe
+and z only has to say which way, and how far, the person looks. The loss is the cross-entropy
+against the target's share of each cell, plus s / 2 times the squared norm of (u, a, A): convex,
+strongly so, hence one optimum. Without z the model is the baseline `head-position`; `centre` is the
+prior alone with the mean training target as its point.
+
+Deliberately absent: patch tokens of the looked-at cell, and heatmaps finer than the encoder's grid.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float64, Int64
+from torch import Tensor
+
+from probes.lbfgs import Objective, minimise
+from probes.logistic import Basis, Certificate
+
+__all__ = [
+    "GazePath",
+    "cell_centres",
+    "cell_of",
+    "cell_targets",
+    "decode",
+    "displacement_basis",
+    "fit_gaze",
+    "prior_map",
+]
+
+RINGS = (0.0, 0.15, 0.35, 0.7)
+"""Radii, in picture sides, of the knots of the ring functions; the first has none of its own."""
+MAX_ITERATIONS = 300
+
+
+def cell_centres(grid: tuple[int, int]) -> Float64[np.ndarray, "t 2"]:
+    """Centres ((j + 0.5) / w, (i + 0.5) / h) of the cells as xy, raster order, shape (h*w, 2)."""
+    h, w = grid
+    y, x = np.meshgrid((np.arange(h) + 0.5) / h, (np.arange(w) + 0.5) / w, indexing="ij")
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def cell_targets(
+    points: Float[np.ndarray, "n a 2"], grid: tuple[int, int]
+) -> Float64[np.ndarray, "n t"]:
+    """Share of each cell in the target, rows summing to 1.
+
+    A point is shared between the four nearest cell centres by bilinear weights, so that the mean
+    of the centres under the shares is the point itself (within half a cell of the border it is
+    clamped to the outermost centres). Annotators that are not NaN count equally; a row without any
+    is NaN throughout.
+    """
+    n, t = len(points), grid[0] * grid[1]
+    shares = np.zeros((n, t))
+    valid = ~np.isnan(points).any(axis=2)
+    row, annotator = np.nonzero(valid)
+    x = np.clip(points[row, annotator, 0] * grid[1] - 0.5, 0, grid[1] - 1).astype(np.float64)
+    y = np.clip(points[row, annotator, 1] * grid[0] - 0.5, 0, grid[0] - 1).astype(np.float64)
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    for down in (0, 1):
+        for right in (0, 1):
+            weight = np.abs(1 - right - (x - left)) * np.abs(1 - down - (y - top))
+            column = np.minimum(left + right, grid[1] - 1)
+            cell = np.minimum(top + down, grid[0] - 1) * grid[1] + column
+            np.add.at(shares, (row, cell), weight)
+    count = valid.sum(axis=1, keepdims=True)
+    return np.divide(shares, count, out=np.full_like(shares, np.nan), where=count > 0)
+
+
+def cell_of(points: Float[np.ndarray, "n a 2"], grid: tuple[int, int]) -> Int64[np.ndarray, "n a"]:
+    """Index of the cell that holds each point (the nearest for one outside); -1 for NaN."""
+    known = np.isfinite(points).all(axis=2)
+    x, y = np.moveaxis(np.where(known[..., None], points, 0), 2, 0)
+    column = np.clip(np.floor(x * grid[1]), 0, grid[1] - 1).astype(np.int64)
+    row = np.clip(np.floor(y * grid[0]), 0, grid[0] - 1).astype(np.int64)
+    return np.where(known, row * grid[1] + column, -1)
+
+
+def prior_map(targets: Float64[np.ndarray, "n t"]) -> Float64[np.ndarray, " t"]:
+    """Share of each cell over all rows with one pseudo-row spread evenly: positive, sums to 1."""
+    total = targets.sum(axis=0) + 1 / targets.shape[1]
+    return total / total.sum()
+
+
+def displacement_basis(
+    heads: Float[np.ndarray, "n 4"], grid: tuple[int, int]
+) -> Float64[np.ndarray, "n t m"]:
+    """phi: fifteen functions of the displacement of each cell centre from the head centre.
+
+    With r and theta the length and angle of the displacement in normalised coordinates, the rings
+    are piecewise linear in r with knots 0, 0.15, 0.35 and 0.7 (the last stays at 1 beyond), and
+    each comes times 1, cos theta, sin theta, cos 2 theta and sin 2 theta. All vanish at the head.
+
+    Args:
+        heads: Head boxes, normalised xyxy, shape (n, 4).
+        grid: Rows and columns (h, w).
+    """
+    centre = ((heads[:, :2] + heads[:, 2:]) / 2).astype(np.float64)
+    offset = cell_centres(grid)[None] - centre[:, None]
+    radius = np.hypot(offset[..., 0], offset[..., 1])
+    angle = np.arctan2(offset[..., 1], offset[..., 0])
+    rings = [np.interp(radius, RINGS, np.eye(len(RINGS))[k]) for k in range(1, len(RINGS))]
+    waves = [np.ones_like(angle)]
+    for harmonic in (1, 2):
+        waves += [np.cos(harmonic * angle), np.sin(harmonic * angle)]
+    return np.stack([ring * wave for ring in rings for wave in waves], axis=-1)
+
+
+def decode(heat: Float[np.ndarray, "n t"], grid: tuple[int, int]) -> Float64[np.ndarray, "n 2"]:
+    """The predicted point: the mean cell centre under the heat of the 3 x 3 cells around its peak.
+
+    Args:
+        heat: Probabilities of the cells in raster order, shape (n, h*w). The first of equal peaks
+            counts.
+        grid: Rows and columns (h, w).
+
+    Returns:
+        Normalised xy, shape (n, 2).
+    """
+    centres = cell_centres(grid)
+    row, column = np.divmod(heat.argmax(axis=1), grid[1])
+    i, j = np.divmod(np.arange(heat.shape[1]), grid[1])
+    near = (np.abs(i - row[:, None]) <= 1) & (np.abs(j - column[:, None]) <= 1)
+    weight = np.where(near, heat, 0).astype(np.float64)
+    return weight @ centres / weight.sum(axis=1, keepdims=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GazePath:
+    """Fits at b strengths.
+
+    Attributes:
+        basis: Axes of the head features; None for the baseline without them.
+        prior: Offset map, shape (t,).
+        cells: u, shape (b, t).
+        readout: (A, a) in the rotated axes, shape (b, r + 1, m); the last row is a.
+        certificate: How exact the fits are.
+    """
+
+    basis: Basis | None
+    prior: Float64[np.ndarray, " t"]
+    cells: Float64[Tensor, "b t"]
+    readout: Float64[Tensor, "b q m"]
+    certificate: Certificate
+
+    def log_probabilities(
+        self, x: Float[np.ndarray, "n d"], phi: Float64[np.ndarray, "n t m"]
+    ) -> Float64[np.ndarray, "b n t"]:
+        """Log-probability of every cell, shape (b, n, t)."""
+        z = _with_constant(None if self.basis is None else self.basis.turn(x).T, len(x))
+        logits = torch.einsum("nq,bqm,ntm->bnt", z, self.readout, torch.from_numpy(phi))
+        logits += self.cells[:, None] + torch.from_numpy(np.log(self.prior))
+        return torch.log_softmax(logits, dim=2).numpy()
+
+
+def fit_gaze(
+    basis: Basis | None,
+    phi: Float64[np.ndarray, "n t m"],
+    targets: Float64[np.ndarray, "n t"],
+    strengths: Sequence[float],
+    *,
+    precision: float = 1e-3,
+) -> GazePath:
+    """Fit all strengths at once.
+
+    Args:
+        basis: From `probes.logistic.prepare` on the head features of the n rows; None for the
+            baseline `head-position`.
+        phi: From `displacement_basis`, shape (n, t, m).
+        targets: From `cell_targets`, without NaN rows, shape (n, t).
+        strengths: L2 strengths, positive.
+        precision: The solver stops when the gradient proves the parameters to be this close to
+            the optimum (Euclidean norm).
+
+    Returns:
+        The fits with a certificate: the objective is strongly convex with the strength s as its
+        modulus, so that distance = ||gradient|| / s and gap = ||gradient||^2 / (2 s).
+    """
+    z = _with_constant(None if basis is None else basis.rows.T, len(phi))
+    s = torch.tensor(list(strengths), dtype=torch.float64)
+    prior = prior_map(targets)
+    shapes, (t, m), q = torch.from_numpy(phi), phi.shape[1:], z.shape[1]
+    expected = torch.einsum("ntm,t->nm", shapes, torch.from_numpy(prior))
+    second = torch.einsum("ntm,t->nm", shapes.square(), torch.from_numpy(prior))
+    variance = (second - expected.square()).mean(0)
+    curve = torch.cat(
+        [
+            torch.from_numpy(prior * (1 - prior)),
+            (z.square().mean(0)[:, None] * variance).reshape(-1),
+        ]
+    )
+    minimum = minimise(
+        _objective(z, shapes, torch.from_numpy(targets), torch.from_numpy(np.log(prior)), s),
+        torch.zeros(len(s), t + q * m, dtype=torch.float64),
+        tolerance=precision * s.clamp_max(1e-1),
+        max_iterations=MAX_ITERATIONS,
+        inverse_curvature=1 / (curve + s[:, None]),
+    )
+    norm = minimum.gradient_norm
+    return GazePath(
+        basis=basis,
+        prior=prior,
+        cells=minimum.x[:, :t],
+        readout=minimum.x[:, t:].reshape(len(s), q, m),
+        certificate=Certificate(
+            gap=(norm.square() / (2 * s)).numpy(),
+            distance=(norm / s).numpy(),
+            gradient_norm=norm.numpy(),
+            iterations=minimum.iterations.numpy(),
+            converged=minimum.converged.numpy(),
+        ),
+    )
+
+
+def _with_constant(z: Float64[Tensor, "n r"] | None, n: int) -> Float64[Tensor, "n q"]:
+    """Head features with a last column of ones, which carries the readout of the position alone."""
+    one = torch.ones(n, 1, dtype=torch.float64)
+    return one if z is None else torch.cat([z, one], dim=1)
+
+
+def _objective(
+    z: Float64[Tensor, "n q"],
+    phi: Float64[Tensor, "n t m"],
+    targets: Float64[Tensor, "n t"],
+    offset: Float64[Tensor, " t"],
+    s: Float64[Tensor, " b"],
+) -> Objective:
+    """Values and gradients of the strengths asked for, in one pass over the rows."""
+    (n, t, m), q = phi.shape, z.shape[1]
+    steering = phi.transpose(1, 2)
+
+    def evaluate(
+        x: Float64[Tensor, "k p"], which: Int64[Tensor, " k"]
+    ) -> tuple[Float64[Tensor, " k"], Float64[Tensor, "k p"]]:
+        k, strength = len(x), s[which]
+        cells, readout = x[:, :t], x[:, t:].reshape(k, q, m)
+        code = (z @ readout.transpose(0, 1).reshape(q, k * m)).reshape(n, k, m)
+        logits = (code @ steering).add_(cells + offset)
+        norm = logits.logsumexp(dim=2, keepdim=True)
+        # Targets sum to one in each row, so the normaliser comes out whole.
+        fit = torch.einsum("nkt,nt->k", logits, targets)
+        loss = (norm.sum(dim=(0, 2)) - fit) / n
+        residual = logits.sub_(norm).exp_().sub_(targets[:, None]).div_(n)
+        gradient = torch.empty_like(x)
+        gradient[:, :t] = residual.sum(0)
+        moment = (residual @ phi).reshape(n, k * m)
+        gradient[:, t:] = (z.T @ moment).reshape(q, k, m).transpose(0, 1).reshape(k, q * m)
+        gradient += strength[:, None] * x
+        return loss + strength / 2 * x.square().sum(1), gradient
+
+    return evaluate

@@ -1,0 +1,170 @@
+"""The predictions file: one row per test sample, question, block, probe and side, as Parquet.
+
+Columns: id, cluster, question, block, probe, side, label (-1 for gaze), predicted (class, or cell
+of the peak), scores (list of float32), predicted_x, predicted_y, and for gaze the metrics of the
+row. Baselines have block -1 and side `none`. Rows of one probe are consecutive.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from degradation.cache.files import write_atomically
+from degradation.errors import DataError
+from probes.metrics import ClassOutcome, GazeOutcome, resolve
+from probes.questions import Prediction
+from probes.records import Baseline, Comparison, RunRecord
+from probes.summary import summarise
+
+__all__ = ["encode", "read_predictions", "read_run", "recompute", "write_run"]
+
+RECORD, PREDICTIONS = "record.json", "predictions.parquet"
+GAZE_METRICS = ("average_l2_error", "minimum_l2_error", "auc_score")
+
+
+def encode(predictions: Iterable[Prediction]) -> bytes:
+    """The predictions as the bytes of a Parquet file; equal predictions give equal bytes."""
+    sink = io.BytesIO()
+    pq.write_table(pa.concat_tables(map(_to_arrow, predictions)), sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _to_arrow(one: Prediction) -> pa.Table:
+    n, c = one.scores.shape
+    offsets = pa.array(np.arange(n + 1, dtype=np.int32) * c)
+    scores = pa.ListArray.from_arrays(offsets, pa.array(one.scores.ravel(), pa.float32()))
+    points = np.full((n, 2), np.nan) if one.points is None else one.points
+    classes = isinstance(one.outcome, ClassOutcome)
+    columns = {
+        "id": pa.array(one.ids.astype(str).tolist(), pa.string()),
+        "cluster": pa.array(one.clusters.astype(str).tolist(), pa.string()),
+        "question": _repeat(one.question, n),
+        "block": pa.array(np.full(n, one.block, np.int32)),
+        "probe": _repeat(one.probe, n),
+        "side": _repeat(one.side, n),
+        "label": pa.array((one.outcome.labels if classes else np.full(n, -1)).astype(np.int32)),
+        "predicted": pa.array(one.scores.argmax(axis=1).astype(np.int32)),
+        "scores": scores,
+        "predicted_x": pa.array(points[:, 0].astype(np.float64)),
+        "predicted_y": pa.array(points[:, 1].astype(np.float64)),
+    }
+    for name in GAZE_METRICS:
+        columns[name] = pa.array(np.full(n, np.nan) if classes else one.outcome.values[name])
+    return pa.table(columns)
+
+
+def _repeat(value: str, n: int) -> pa.Array:
+    return pa.array([value] * n, pa.string())
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """The predictions of a file, in its order.
+
+    Raises:
+        DataError: If the file cannot be read or lacks columns.
+    """
+    try:
+        frame = pq.read_table(path)
+        keys = [frame[name].to_pylist() for name in ("question", "block", "probe", "side")]
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"{path} is not a predictions file ({error}). Run `sdiag probe` again."
+        ) from error
+    groups = list(zip(*keys, strict=True))
+    starts = [i for i, key in enumerate(groups) if i == 0 or key != groups[i - 1]]
+    return [
+        _from_arrow(frame.slice(start, stop - start))
+        for start, stop in zip(starts, [*starts[1:], len(groups)], strict=True)
+    ]
+
+
+def _from_arrow(part: pa.Table) -> Prediction:
+    scores = part["scores"].combine_chunks()
+    scores = scores.flatten().to_numpy().reshape(len(part), -1).astype(np.float32)
+    labels = part["label"].to_numpy().astype(np.int64)
+    gaze = bool((labels == -1).all())
+    outcome = (
+        GazeOutcome({name: part[name].to_numpy() for name in GAZE_METRICS})
+        if gaze
+        else ClassOutcome(labels, scores)
+    )
+    points = np.stack([part["predicted_x"].to_numpy(), part["predicted_y"].to_numpy()], axis=1)
+    return Prediction(
+        question=part["question"][0].as_py(),
+        block=part["block"][0].as_py(),
+        probe=part["probe"][0].as_py(),
+        side=part["side"][0].as_py(),
+        ids=np.array(part["id"].to_pylist(), dtype=object),
+        clusters=np.array(part["cluster"].to_pylist(), dtype=object),
+        outcome=outcome,
+        scores=scores,
+        points=points if gaze else None,
+    )
+
+
+def recompute(
+    record: RunRecord, predictions: Sequence[Prediction]
+) -> tuple[tuple[Baseline, ...], tuple[Comparison, ...]]:
+    """Baselines and comparisons of a record, every number computed again from predictions.
+
+    What predictions do not hold (strengths, selection rule, signature, which comparison is
+    confirmatory) is taken from the record.
+    """
+    baselines: list[Baseline] = []
+    numbers = {}
+    for question in record.task.metrics:
+        own = [one for one in predictions if one.question == question]
+        names = [one.metric for one in record.comparisons if one.question == question]
+        classes = record.task.label_sets.get(question, ())
+        metrics = [resolve(name, classes) for name in dict.fromkeys(names)]
+        if own and metrics:
+            found, paired = summarise(own, metrics, draws=record.draws, seed=record.seed)
+            baselines += found
+            numbers |= {(question, *key): value for key, value in paired.items()}
+    comparisons = tuple(
+        Comparison.model_validate(
+            one.model_dump() | _fields(numbers[one.question, one.block, one.metric])
+        )
+        for one in record.comparisons
+    )
+    return tuple(baselines), comparisons
+
+
+def _fields(numbers: object) -> dict[str, object]:
+    return {name: getattr(numbers, name) for name in numbers.__slots__}
+
+
+def write_run(folder: Path, record: RunRecord, predictions: bytes) -> None:
+    """Write both files of a run; the record, which names the checksum of the other, comes last.
+
+    Raises:
+        CacheError: If the disk is full or cannot be written.
+    """
+    write_atomically(folder / PREDICTIONS, predictions)
+    write_atomically(folder / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_run(folder: Path) -> RunRecord:
+    """The record of a run, after checking that its predictions are the ones it was made from.
+
+    Raises:
+        DataError: If a file is missing, of another schema, or the checksum does not fit.
+    """
+    try:
+        record = RunRecord.model_validate_json((folder / RECORD).read_bytes())
+        found = hashlib.sha256((folder / PREDICTIONS).read_bytes()).hexdigest()
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{folder} does not hold a result of this version ({error}). Run `sdiag probe` again."
+        ) from error
+    if found != record.predictions_sha256:
+        raise DataError(
+            f"{folder / PREDICTIONS} has checksum {found[:12]}, but {RECORD} expects "
+            f"{record.predictions_sha256[:12]}. Run `sdiag probe` again."
+        )
+    return record

@@ -1,0 +1,148 @@
+"""The report: `report.md`, its figures and the numbers behind them, from result records only.
+
+The report is written beside its destination and moved there when it is whole, so a run that fails
+leaves an earlier report as it was, and no half of a new one.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+
+import pandas as pd
+
+from degradation.errors import ConfigError
+from reports.cells import judged_cells
+from reports.document import MARKER, Settings, compose
+from reports.load import load_results, read_records
+from reports.tables import verdict_table
+
+__all__ = ["ReportSummary", "read_records", "verdict_table", "write_report"]
+
+DOCUMENT, NUMBERS, FIGURES = "report.md", "numbers.csv", "figures"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReportSummary:
+    """What was written.
+
+    Attributes:
+        path: The Markdown file.
+        table: The confirmatory comparisons, as `reports.tables.verdict_table` returns them.
+        incomplete: What is missing from the results, one sentence in Markdown each.
+    """
+
+    path: Path
+    table: pd.DataFrame
+    incomplete: tuple[str, ...]
+
+
+def write_report(
+    results: Path,
+    out: Path,
+    *,
+    margin: float = 2.0,
+    alpha: float = 0.05,
+    command: str | None = None,
+) -> ReportSummary:
+    """Write `report.md`, `numbers.csv` and `figures/` into the folder `out`.
+
+    Args:
+        results: Folder of the runs, `<results>/<pair>/<task>/`.
+        out: Folder of the report; made if need be. An earlier report in it is replaced, other
+            files in it are left alone.
+        margin: Equivalence margin in points, not negative.
+        alpha: Level of the tests, between 0 and 1.
+        command: Command line that made the report, for its last section.
+
+    Returns:
+        The path of the Markdown, the verdict table, and what is missing.
+
+    Raises:
+        ConfigError: A setting that cannot be used, no records, or `out` cannot be written or
+            holds a `report.md`, `numbers.csv` or `figures` that is not a report's.
+        DataError: A record that is damaged, of another schema, or was changed after its run.
+    """
+    _check_settings(margin, alpha)
+    loaded = load_results(results)
+    cells = judged_cells(loaded.records, margin=margin, alpha=alpha)
+    _check_destination(out)
+    settings = Settings(margin=margin, alpha=alpha, command=command)
+    with _written_whole(out) as draft:
+        (draft / FIGURES).mkdir()
+        document = compose(loaded, cells, settings, draft / FIGURES, draft / NUMBERS)
+        (draft / DOCUMENT).write_text(document.text, encoding="utf-8", newline="\n")
+    table = verdict_table(loaded.records, margin=margin, alpha=alpha)
+    return ReportSummary(out / DOCUMENT, table, document.incomplete)
+
+
+def _check_settings(margin: float, alpha: float) -> None:
+    """Refuse a margin or a level that means nothing."""
+    if not (isfinite(margin) and margin >= 0):
+        raise ConfigError(f"Expected a margin of 0 points or more, found {margin}. Try --margin 2.")
+    if not 0 < alpha < 1:
+        raise ConfigError(f"Expected a level between 0 and 1, found {alpha}. Try --alpha 0.05.")
+
+
+def _check_destination(out: Path) -> None:
+    """Refuse to replace what is not a report."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"Expected a folder for the report, found a file at {out}. Name another.")
+    document = out / DOCUMENT
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        if document.read_text(encoding="utf-8").startswith(MARKER):
+            return
+    for name in (DOCUMENT, NUMBERS, FIGURES):
+        if (out / name).exists():
+            raise ConfigError(
+                f"Expected no {name} or an earlier report in {out}, found a {name} that sdiag did "
+                "not write. Move it away or name another folder with --out."
+            )
+
+
+@contextlib.contextmanager
+def _written_whole(out: Path) -> Iterator[Path]:
+    """A draft folder beside `out`, moved into it if the block ends well, removed in any case."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=out))
+    except OSError as error:
+        raise ConfigError(
+            f"Expected a folder that can be written at {out}, found: {error.strerror}. "
+            "Name another with --out."
+        ) from error
+    try:
+        yield draft
+        _move_into(out, draft)
+    except OSError as error:
+        raise ConfigError(
+            f"Could not write the report into {out}: {error.strerror}. Free some space or name "
+            "another folder with --out; an earlier report there is unchanged."
+        ) from error
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            out.rmdir()  # only if nothing was written: rmdir refuses a folder that holds anything
+
+
+def _move_into(out: Path, draft: Path) -> None:
+    """Move a report into place, the document last; put the old parts back if a move fails."""
+    old = draft / "old"
+    old.mkdir()
+    moved: list[str] = []
+    try:
+        for name in (FIGURES, NUMBERS, DOCUMENT):
+            if (out / name).exists():
+                (out / name).rename(old / name)
+            moved.append(name)
+            (draft / name).rename(out / name)
+    except OSError:
+        for name in moved:
+            if (out / name).exists():
+                (out / name).rename(draft / name)
+            if (old / name).exists():
+                (old / name).rename(out / name)
+        raise

@@ -1,0 +1,248 @@
+"""One function a section of the report: cells in, Markdown out, figures written on the way."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from probes.records import Estimate, RunRecord
+from reports.cells import Cell
+from reports.formats import GLYPHS, count, estimate, p_value, points, signed, verdict
+from reports.heatmap import heatmap_figure, mapped_cells
+from reports.markdown import code, escape, picture, table
+from reports.names import file_stem
+from reports.readers import readers_figure
+from reports.scores import scores_figure
+from reports.steps import steps_figure
+from reports.tables import (
+    changes_table,
+    confirmatory,
+    left_out_table,
+    provenance_table,
+    self_test_table,
+)
+
+__all__ = [
+    "changes_section",
+    "left_out_section",
+    "map_section",
+    "readers_section",
+    "runs_section",
+    "scores_section",
+    "self_test_section",
+    "steps_section",
+    "verdict_section",
+]
+
+
+def verdict_section(cells: Sequence[Cell]) -> str:
+    """The confirmatory cells as a table."""
+    header = (
+        "Question", "Group", "Metric", "Pre", "Post", "Delta [95 % interval]", "Holm p", "Verdict",
+    )  # fmt: skip
+    rows = [
+        (
+            escape(cell.label),
+            "social" if cell.task.social else "control",
+            escape(_metric(cell)),
+            points(cell.comparison.pre.value),
+            points(cell.comparison.post.value),
+            escape(estimate(cell.comparison.delta, delta=True)),
+            p_value(cell.p_adjusted),
+            verdict(cell.verdict),
+        )
+        for cell in confirmatory(cells)
+    ]
+    return table(header, rows, right=(3, 4, 5, 6))
+
+
+def _metric(cell: Cell) -> str:
+    """The metric, with its direction where low is good."""
+    name = cell.metric
+    return name if cell.comparison.higher_is_better else f"{name} (low is good)"
+
+
+def scores_section(
+    cells: Sequence[Cell], folder: Path, notes: dict[str, str], margin: float
+) -> str:
+    """The figure of scores of one pair."""
+    declared = confirmatory(cells)
+    pair = declared[0].pair
+    png = scores_figure(declared, folder / file_stem("scores", pair.name), notes, margin)
+    said = "; ".join(
+        f"{cell.label} {points(cell.comparison.pre.value)} before and "
+        f"{points(cell.comparison.post.value)} after, {cell.verdict}"
+        for cell in declared
+    )
+    caption = (
+        "**Scores before and after.** Left: what the probe reads from either side, with 95 % "
+        "intervals, the best reading without the encoder, and chance. Right: the paired delta; its "
+        "interval is the narrower one, since both sides saw the same samples."
+    )
+    return _figure(f"Scores of {pair.name}: {said}.", png, caption)
+
+
+def map_section(cells: Sequence[Cell], folder: Path, notes: dict[str, str], end: float) -> str:
+    """The map of deltas of one pair."""
+    mapped = mapped_cells(cells)
+    pair = mapped[0].pair
+    png = heatmap_figure(mapped, folder / file_stem("map", pair.name), notes, end)
+    worst = min(mapped, key=lambda cell: cell.comparison.delta.value)
+    alt = (
+        f"Delta of {pair.name} by block and question; the lowest is "
+        f"{signed(worst.comparison.delta.value)} points for {worst.label} at block "
+        f"{worst.comparison.block}."
+    )
+    caption = (
+        "**Delta by block.** Framed cells were declared beforehand and are the verdicts above; the "
+        "others are exploratory, corrected for the false discovery rate. Hatched cells are "
+        "undecided. All maps of this report share one colour scale."
+    )
+    return _figure(alt, png, caption)
+
+
+def readers_section(cells: Sequence[Cell], folder: Path, notes: dict[str, str]) -> str:
+    """What is read without the encoder, as a table and a figure; empty without baselines."""
+    declared = [cell for cell in confirmatory(cells) if cell.baselines]
+    if not declared:
+        return ""
+    names = list(dict.fromkeys(b.name for cell in declared for b in cell.baselines))
+    rows = []
+    for cell in declared:
+        found = {b.name: estimate(b.estimate) for b in cell.baselines}
+        rows.append(
+            (
+                escape(cell.label),
+                escape(_metric(cell)),
+                escape(estimate(cell.comparison.pre)),
+                escape(estimate(cell.comparison.post)),
+                *(escape(found.get(name, "–")) for name in names),
+            )
+        )
+    header = ("Question", "Metric", "Features, pre", "Features, post", *map(escape, names))
+    pair = declared[0].pair
+    png = readers_figure(declared, folder / file_stem("baselines", pair.name), notes)
+    alt = f"What the probe reads from the features of {pair.pre}, and from {', '.join(names)}."
+    caption = (
+        "**Is it the encoder that knows?** A question on which pixels, colour histograms or boxes "
+        "score like the features says little about the encoder."
+    )
+    return f"{table(header, rows, right=range(2, len(header)))}\n\n{_figure(alt, png, caption)}"
+
+
+def changes_section(cells: Sequence[Cell]) -> str:
+    """Rows broken and fixed; empty where no outcome is right or wrong."""
+    changes = changes_table(cells)
+    if changes.empty:
+        return ""
+    rows = [
+        (
+            escape(row.question),
+            count(int(row.n)),
+            count(int(row.broken)),
+            count(int(row.fixed)),
+            p_value(row.p_mcnemar),
+        )
+        for row in changes.itertuples()
+    ]
+    return (
+        "Single samples, right before and wrong after (broken) or the other way round (fixed), at "
+        "the declared block; McNemar's p is exact and not adjusted.\n\n"
+        + table(("Question", "Samples", "Broken", "Fixed", "McNemar p"), rows, right=(1, 2, 3, 4))
+    )
+
+
+def steps_section(steps: pd.DataFrame, folder: Path, notes: dict[str, str], margin: float) -> str:
+    """The deltas of one training run's checkpoints, as a figure and a table."""
+    base = str(steps["base"].iloc[0])
+    png = steps_figure(steps, folder / file_stem("steps", base), notes, margin)
+    last = steps[steps["step"] == steps["step"].max()]
+    said = "; ".join(f"{row.question} {signed(row.delta)}" for row in last.itertuples())
+    alt = f"Delta of {base} against training step; at step {steps['step'].max()}: {said}."
+    numbers = sorted(set(steps["step"]))
+    by_place = {(row.question, row.step): row for row in steps.itertuples()}
+    rows = [
+        (escape(question), *(_step_cell(by_place.get((question, step))) for step in numbers))
+        for question in dict.fromkeys(steps["question"])
+    ]
+    header = ("Question", *(f"Step {count(int(step))}" for step in numbers))
+    caption = (
+        "**Delta against training step.** Each checkpoint against the side before training, at the "
+        "declared block and metric."
+    )
+    grid = table(header, rows, right=range(1, len(header)))
+    return f"{_figure(alt, png, caption)}\n\n{grid}"
+
+
+def _step_cell(row: object) -> str:
+    """One checkpoint on one question: delta, interval and verdict; a dash if it was not probed."""
+    if row is None:
+        return "–"
+    delta = Estimate(value=row.delta, low=row.delta_low, high=row.delta_high)
+    return f"{escape(estimate(delta, delta=True))} {verdict(row.verdict)}"
+
+
+def self_test_section(cells: Sequence[Cell]) -> str:
+    """What the tool says of planted pairs, against what is known of them."""
+    test = self_test_table(cells)
+    rows = [
+        (
+            code(row.pair),
+            row.known,
+            str(row.degraded),
+            str(row.improved),
+            str(row.equivalent),
+            str(row.undecided),
+            escape(row.questions_degraded) or "–",
+            f"{row.largest_delta:.4g}",
+            "yes" if row.holds else "**NO**",
+        )
+        for row in test.itertuples()
+    ]
+    header = (
+        "Pair", "Known", *GLYPHS.values(), "Questions degraded", "Largest delta", "Holds",
+    )  # fmt: skip
+    return table(header, rows, right=(2, 3, 4, 5, 7))
+
+
+def left_out_section(records: Sequence[RunRecord]) -> str:
+    """Rows left out, by task, split and reason."""
+    left_out = left_out_table(records)
+    if left_out.empty:
+        return "No row was left out."
+    rows = [
+        (code(row.task), escape(row.split), escape(row.reason), count(int(row.left_out)),
+         count(int(row.used)), escape(row.pairs))
+        for row in left_out.itertuples()
+    ]  # fmt: skip
+    return table(("Task", "Split", "Reason", "Left out", "Used", "Pairs"), rows, right=(3, 4))
+
+
+def runs_section(records: Sequence[RunRecord]) -> str:
+    """The pairs with the digests of their weights, and the runs with rows, seeds and versions."""
+    cards = {record.pair.name: record.pair for record in records}
+    pairs = [
+        (code(name), code(card.pre), code(card.pre_digest[:12]), code(card.post),
+         code(card.post_digest[:12]), escape(card.source) or "–")
+        for name, card in cards.items()
+    ]  # fmt: skip
+    runs = [
+        (code(run.pair), code(run.task), escape(run.rows), str(run.seed), str(run.draws),
+         code(run.predictions), escape(run.version))
+        for run in provenance_table(records).itertuples()
+    ]  # fmt: skip
+    tables = (
+        table(("Pair", "Pre", "Weights", "Post", "Weights", "Stated in"), pairs),
+        table(
+            ("Pair", "Task", "Rows and their digest", "Seed", "Draws", "Predictions", "sdiag"),
+            runs,
+            right=(3, 4),
+        ),
+    )
+    return "\n\n".join(tables)
+
+
+def _figure(alt: str, png: Path, caption: str) -> str:
+    """A picture with its caption and a link to its numbers."""
+    path = f"{png.parent.name}/{png.name}"
+    return f"{picture(alt, path)}\n\n{caption} ([numbers]({path.removesuffix('.png')}.csv))"

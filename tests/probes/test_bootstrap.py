@@ -1,0 +1,117 @@
+import numpy as np
+import pytest
+
+from degradation.errors import DataError
+from probes import bootstrap
+from probes.bootstrap import estimate, interval, resample, stream, two_sided_p
+from probes.metrics import ClassOutcome, GazeOutcome, delta, evaluate, resolve
+
+CLASSES = ("a", "b", "c")
+
+
+def outcome(n, seed, skill=0.4):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(n) % 3
+    scores = rng.dirichlet(np.ones(3), n)
+    scores[np.arange(n), labels] += skill
+    return ClassOutcome(labels, scores.astype(np.float32))
+
+
+def test_streams_differ_by_name_and_seed_only():
+    first = stream(0, "folds").random(4)
+    np.testing.assert_array_equal(first, stream(0, "folds").random(4))
+    assert not np.allclose(first, stream(0, "bootstrap").random(4))
+    assert not np.allclose(first, stream(1, "folds").random(4))
+
+
+@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "mean_average_precision"])
+def test_each_draw_is_the_metric_of_the_rows_it_takes(name):
+    one, metric = outcome(24, 0), resolve(name, CLASSES)
+    clusters = np.array([f"c{i // 3}" for i in range(24)], dtype=object)
+    values = resample(clusters, {"x": (metric, one)}, draws=40, rng=stream(3, "draws"))["x"]
+    picks = stream(3, "draws").integers(0, 8, size=(40, 8))
+    for draw, found in zip(picks, values, strict=True):
+        rows = np.concatenate([np.arange(3 * k, 3 * k + 3) for k in draw])
+        again = ClassOutcome(one.labels[rows], one.scores[rows])
+        assert found == pytest.approx(evaluate(metric, again)[0], rel=1e-5)
+
+
+def test_memory_chunks_change_nothing(monkeypatch):
+    one, clusters = outcome(30, 1), np.arange(30) // 2
+    metrics = {n: (resolve(n, CLASSES), one) for n in ("accuracy", "mean_average_precision")}
+    whole = resample(clusters, metrics, draws=50, rng=stream(0, "x"))
+    monkeypatch.setattr(bootstrap, "CHUNK", 100)
+    parts = resample(clusters, metrics, draws=50, rng=stream(0, "x"))
+    for name in metrics:
+        np.testing.assert_array_equal(whole[name], parts[name])
+
+
+def test_the_spread_is_that_of_cluster_means():
+    rng = np.random.default_rng(0)
+    effect = rng.normal(size=200)
+    value = np.repeat(effect, 5)  # rows of a cluster are copies: only 200 independent values
+    one = GazeOutcome({"average_l2_error": value})
+    metric = resolve("average_l2_error", ())
+    values = resample(np.repeat(np.arange(200), 5), {0: (metric, one)}, draws=4000,
+                      rng=stream(0, "x"))[0]  # fmt: skip
+    assert values.std() == pytest.approx(effect.std() / np.sqrt(200), rel=0.05)
+    assert values.mean() == pytest.approx(effect.mean(), abs=0.01)
+
+
+def test_both_sides_see_the_same_draws():
+    one, clusters = outcome(40, 2), np.arange(40) // 2
+    metric = resolve("accuracy", CLASSES)
+    values = resample(clusters, {"pre": (metric, one), "post": (metric, one)}, draws=100,
+                      rng=stream(0, "x"))  # fmt: skip
+    difference = delta(values["pre"], values["post"], metric)
+    assert interval(difference, 0.9) == (0.0, 0.0)
+    assert two_sided_p(difference) == 1.0
+
+
+def test_swapping_sides_flips_the_sign_exactly():
+    pre, post, clusters = outcome(60, 3), outcome(60, 4, skill=0.1), np.arange(60) // 2
+    metric = resolve("accuracy", CLASSES)
+    values = resample(clusters, {0: (metric, pre), 1: (metric, post)}, draws=301,
+                      rng=stream(0, "x"))  # fmt: skip
+    forth, back = delta(values[0], values[1], metric), delta(values[1], values[0], metric)
+    np.testing.assert_array_equal(forth, -back)
+    low, high = interval(forth, 0.9)
+    assert interval(back, 0.9) == pytest.approx((-high, -low))
+    assert two_sided_p(forth) == two_sided_p(back)
+
+
+def test_p_counts_draws_on_the_rarer_side():
+    assert two_sided_p(np.array([-1.0] * 9)) == pytest.approx(1 / 10)
+    assert two_sided_p(np.array([-1.0] * 8 + [1.0])) == pytest.approx(3 / 10)
+    assert two_sided_p(np.array([-1.0, 1.0, 0.0])) == 1.0
+    assert two_sided_p(np.array([-1.0] * 9 + [np.nan] * 5)) == pytest.approx(1 / 10)
+
+
+def test_p_is_uniform_when_nothing_differs():
+    rng = np.random.default_rng(5)
+    metric = resolve("average_l2_error", ())
+    p = []
+    for i in range(300):
+        one, two = (GazeOutcome({"average_l2_error": rng.normal(size=60)}) for _ in range(2))
+        values = resample(np.arange(60), {0: (metric, one), 1: (metric, two)}, draws=199,
+                          rng=stream(i, "x"))  # fmt: skip
+        p.append(two_sided_p(delta(values[0], values[1], metric)))
+    assert 0.02 < np.mean(np.array(p) <= 0.05) < 0.10
+    assert 0.42 < np.mean(np.array(p) <= 0.5) < 0.60
+
+
+def test_draws_without_a_class_are_left_out_of_the_interval():
+    labels = np.array([0, 1, 1, 1])
+    one = ClassOutcome(labels, np.eye(3, dtype=np.float32)[labels])
+    values = resample(np.arange(4), {0: (resolve("recall:a", CLASSES), one)}, draws=200,
+                      rng=stream(0, "x"))[0]  # fmt: skip
+    assert np.isnan(values).any()
+    assert estimate(1.0, values).low == 1.0
+    with pytest.raises(DataError, match="undefined in every"):
+        interval(np.full(3, np.nan), 0.9)
+
+
+def test_one_cluster_is_refused():
+    with pytest.raises(DataError, match="at least two clusters"):
+        resample(np.zeros(5), {0: (resolve("accuracy", CLASSES), outcome(5, 0))}, draws=10,
+                 rng=stream(0, "x"))  # fmt: skip
