@@ -27,7 +27,7 @@ class DataError(SdiagError):
 
 
 class CacheError(SdiagError):
-    """A feature cache that is damaged, of another schema, incomplete or in use by another process."""
+    """A feature cache that is damaged, incomplete, of another schema or in use elsewhere."""
 
     exit_code = 4
 

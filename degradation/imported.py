@@ -30,7 +30,7 @@ from degradation.encoders.encoder import EncoderInfo
 from degradation.errors import DataError
 from degradation.tasks.task import Rows, TaskSpec
 
-__all__ = ["import_features", "read_array", "read_table"]
+__all__ = ["digits_example", "import_features", "read_array", "read_table"]
 
 _SHARD_ROWS = 4096
 
@@ -107,6 +107,25 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
     except (OSError, ValueError) as error:  # pandas' and pyarrow's parser errors are ValueErrors
         raise DataError(f"{path} cannot be read as CSV or Parquet ({error}).") from error
+
+
+def digits_example() -> tuple[
+    Float32[np.ndarray, "n 64"], Float32[np.ndarray, "n 16"], pd.DataFrame
+]:
+    """An example with a known loss: scikit-learn's handwritten digits before and after blurring.
+
+    Returns:
+        The 8 x 8 pixels, the same averaged to 4 x 4, and their table of ids and labels.
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    fine = digits.images.astype(np.float32)
+    coarse = fine.reshape(len(fine), 4, 2, 4, 2).mean((2, 4))
+    table = pd.DataFrame(
+        {"id": [f"digit-{i}" for i in range(len(fine))], "label": digits.target.astype(str)}
+    )
+    return fine.reshape(len(fine), 64), coarse.reshape(len(fine), 16), table
 
 
 def import_features(

@@ -101,9 +101,7 @@ class GazeProblem:
         """See `probes.selection.Problem`."""
         basis = None if self.features is None else self.features.basis(rows)
         precision = FINAL_GAZE if final else CHOOSING_GAZE
-        path = fit_gaze(
-            basis, self.phi[rows], self.targets[rows], strengths, precision=precision
-        )
+        path = fit_gaze(basis, self.phi[rows], self.targets[rows], strengths, precision=precision)
         return FittedGaze(self, path)
 
 

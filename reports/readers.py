@@ -44,7 +44,7 @@ def readers_figure(cells: Sequence[Cell], stem: Path, notes: dict[str, str]) -> 
             _draw_readers(axes, group, names)
         headline(figure, cells[0].pair.pre, "what the probe reads, and from what")
         handles = legend_by_look({TRAINED: PRE} | {name: _look(name) for name in names})
-        figure.legend(handles=handles, loc="outside lower center", ncols=4)
+        figure.legend(handles=handles, loc="outside lower center", ncols=3)
         data = baseline_table(cells)
         data = data[data["reader"] != "trained features, post"]
         return save_figure(figure, data, stem, notes)

@@ -112,9 +112,7 @@ def test_real_photographs_through_real_encoder_classes(
     assert len(verdicts) == 1
     record = json.loads(next((tmp_path / "sdiag-results").rglob("record.json")).read_text())
     accuracy = next(
-        one
-        for one in record["comparisons"]
-        if one["metric"] == "accuracy" and one["confirmatory"]
+        one for one in record["comparisons"] if one["metric"] == "accuracy" and one["confirmatory"]
     )
     # Random towers still see that a face is not a patch of wall; both beat the 50 % prior.
     assert accuracy["n"] == 80

@@ -7,7 +7,7 @@ with any prefix tokens (class, registers) apart.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -55,6 +55,7 @@ class EncoderInfo:
     std: tuple[float, float, float]
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """A frozen vision encoder."""
 

@@ -29,8 +29,8 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from degradation.encoders.frozen import normalise
 from degradation.encoders.tiny import save_tiny
 from degradation.encoders.vit import Vit, VitConfig
-from degradation.scenes.captioner import Captioner, caption_loss, language_model
 from degradation.scenes.batch_norm import folded, with_batch_norm
+from degradation.scenes.captioner import Captioner, caption_loss, language_model
 from degradation.scenes.corpus import Corpus, encode, render_corpus, word_tokenizer
 
 __all__ = ["Recipe", "train_tiny"]
@@ -180,9 +180,7 @@ def _config(recipe: Recipe) -> VitConfig:
 
 
 def _text(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    return language_model(
-        len(tokenizer), width=recipe.text_width, depth=recipe.text_depth, pad=PAD
-    )
+    return language_model(len(tokenizer), width=recipe.text_width, depth=recipe.text_depth, pad=PAD)
 
 
 def _train_captioner(

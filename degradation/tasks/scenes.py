@@ -1,5 +1,6 @@
-"""The rendered social world as tasks: five social ones, framed as their real counterparts, and a
-control task that is not social.
+"""The rendered social world as tasks: five social ones and a control task that is not social.
+
+Each social task is framed as its real counterpart:
 
     scenes-expression   portraits, face box            like AffectNet
     scenes-gesture      half figures, hand box         like HaGRIDv2

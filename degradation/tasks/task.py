@@ -71,8 +71,8 @@ class Rows:
         names, counts = np.unique(self.ids.astype(str), return_counts=True)
         if n and counts.max() > 1:
             raise DataError(
-                f"Row ids must be unique, but {names[counts.argmax()]!r} occurs {counts.max()} times. "
-                "Give each row its own id."
+                f"Row ids must be unique, but {names[counts.argmax()]!r} occurs "
+                f"{counts.max()} times. Give each row its own id."
             )
 
     def __len__(self) -> int:

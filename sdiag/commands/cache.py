@@ -37,11 +37,18 @@ def ls(cache: Cache = CACHE, json: Json = False) -> None:
 @app.command("verify", epilog="Example:  sdiag cache verify")
 def verify(cache: Cache = CACHE, json: Json = False) -> None:
     """Recompute every checksum; exit code 4 if anything is damaged."""
+    from dataclasses import asdict
+
     from degradation.cache import verify as find_problems
     from degradation.errors import CacheError
 
     problems = find_problems(cache)
-    emit(problems, "\n".join(problems) or f"{cache}: no problem found.", as_json=json)
+    emit(
+        [asdict(problem) for problem in problems],
+        "\n".join(f"{problem.address}: {problem.what}" for problem in problems)
+        or f"{cache}: no problem found.",
+        as_json=json,
+    )
     if problems:
         raise typer.Exit(CacheError.exit_code)
 
@@ -52,14 +59,19 @@ def prune(
     cache: Cache = CACHE,
     json: Json = False,
 ) -> None:
-    """Remove incomplete, damaged and unreferenced feature sets; lists them without --yes."""
+    """Remove incomplete, damaged and unreferenced feature sets; lists them without --yes.
+
+    A damaged side takes its pair's entry with it: extract again before pruning twice, or the good
+    side goes as unreferenced.
+    """
     from degradation.cache import prune as tidy
 
     removed = tidy(cache, apply=yes)
     verb = "Removed" if yes else "Would remove (give --yes)"
+    lines = [f"{verb} {one.path}: {one.reason}, {one.bytes / 2**20:.1f} MB" for one in removed]
     emit(
-        removed,
-        "\n".join(f"{verb}: {one}" for one in removed) or "Nothing to remove.",
+        [{"path": str(one.path), "reason": one.reason, "bytes": one.bytes} for one in removed],
+        "\n".join(lines) or "Nothing to remove.",
         as_json=json,
     )
 
@@ -98,9 +110,9 @@ def import_(
     else:
         before, after, table = digits_example()
         task, pair = "digits", "digits"
-    done = import_features(before, after, table, root=cache, task=task, pair=pair)
+    entries = import_features(before, after, table, root=cache, task=task, pair=pair)
     emit(
-        done,
+        [{"pair": one.pair, "task": one.task, "split": one.split} for one in entries],
         f"Imported {len(table)} rows as pair {pair} on task {task}. "
         f"Next: sdiag probe --task {task}",
         as_json=json,

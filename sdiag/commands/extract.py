@@ -41,7 +41,9 @@ def extract(
         ),
     ] = None,
     post: Annotated[str | None, typer.Option(help="Encoder after, with --pre.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the pair given by --pre/--post.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the pair given by --pre/--post.")
+    ] = None,
     block: Annotated[
         list[int] | None, typer.Option(help="Block to store; repeat. Default: all.")
     ] = None,
@@ -76,6 +78,13 @@ def extract(
         raise ConfigError("--pre and --post go together. Give both, or --model with a pair's name.")
     if pre and post and model:
         raise ConfigError("Give either --model or --pre and --post, not both.")
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # unknown, or not in this build
+        raise ConfigError(
+            f"Cannot compute on device {device!r}: {str(error).splitlines()[0]} "
+            "Give --device cpu, or cuda on a machine with a GPU."
+        ) from error
     if pre and post:
         pairs = [pair_of(pre, post, name=name)]
     else:
@@ -102,7 +111,7 @@ def extract(
     emit(reports, "\n".join([*lines, f"Features are in {cache}."]), as_json=json)
 
 
-def extract_pairs(pairs, tasks, data_root, cache, **options) -> list[dict]:  # noqa: ANN001, ANN003
+def extract_pairs(pairs, tasks, data_root, cache, **options) -> list[dict]:
     """Extract every pair on every split of every task; one summary per run."""
     from degradation.encoders.registry import load_encoder
     from degradation.extract import extract as extract_split
@@ -125,7 +134,7 @@ def extract_pairs(pairs, tasks, data_root, cache, **options) -> list[dict]:  # n
                         "rows": done.rows,
                         "left_out": sum(done.left_out.values()),
                         "left_out_reasons": done.left_out,
-                        "pictures_per_second": done.pictures_per_second,
+                        "pictures_per_second": done.images_per_second,
                     }
                 )
     return summaries

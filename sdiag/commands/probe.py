@@ -39,6 +39,10 @@ def probe(
     Strengths are chosen on the validation split, or by clustered folds; never on test. With an
     empty cache and no options, the embedded pair is extracted first.
     """
+    from reports.formats import terminal_table
+    from reports.load import read_records
+    from reports.tables import verdict_table
+
     probe_cached(
         task,
         model,
@@ -48,8 +52,14 @@ def probe(
         seed=seed,
         draws=draws,
     )
-    table = _verdicts(results, task, model, margin)
-    emit(table.to_dict(orient="records"), table.to_string(index=False), as_json=json)
+    records = [
+        record
+        for record in read_records(results)
+        if (task is None or record.task.name in task)
+        and (model is None or record.pair.name in model)
+    ]
+    table = verdict_table(records, margin=margin)
+    emit(table.to_dict(orient="records"), terminal_table(table), as_json=json)
 
 
 def probe_cached(
@@ -100,17 +110,3 @@ def probe_cached(
     for pair, task in (bar := tqdm(selected, unit="task", desc="probe")):
         bar.set_postfix_str(f"{pair} {task}")
         probe_pair(cache, task, pair, results=results, blocks=blocks, seed=seed, draws=draws)
-
-
-def _verdicts(
-    results: Path, tasks: list[str] | None, models: list[str] | None, margin: float
-):  # noqa: ANN202
-    from reports.report import read_records, verdict_table
-
-    records = [
-        record
-        for record in read_records(results)
-        if (tasks is None or record.task.name in tasks)
-        and (models is None or record.pair.name in models)
-    ]
-    return verdict_table(records, margin=margin)

@@ -21,7 +21,7 @@ def report(
     margin: Annotated[
         float, typer.Option(help="Points below which a difference is too small to matter.", min=0)
     ] = 2.0,
-    alpha: Annotated[float, typer.Option(help="Level of the tests.", min=0, max=0.5)] = 0.05,
+    alpha: Annotated[float, typer.Option(help="Level of the tests.", min=1e-6, max=0.5)] = 0.05,
     cache: Cache = CACHE,
     results: Results = RESULTS,
     json: Json = False,
@@ -30,6 +30,7 @@ def report(
 
     With no records yet, the embedded pair is extracted and probed first.
     """
+    from reports.formats import terminal_table
     from reports.report import write_report
     from sdiag.commands.probe import probe_cached
 
@@ -40,6 +41,6 @@ def report(
     summary = write_report(results, out, margin=margin, alpha=alpha, command=command)
     emit(
         {"report": str(summary.path), "verdicts": summary.table.to_dict(orient="records")},
-        f"{summary.table.to_string(index=False)}\n\nReport: {summary.path}",
+        f"{terminal_table(summary.table)}\n\nReport: {summary.path}",
         as_json=json,
     )

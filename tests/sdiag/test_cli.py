@@ -62,7 +62,11 @@ def test_every_command_has_help_with_an_example(command: tuple[str, ...]) -> Non
         (["extract", "--model", "tinny"], 2, ["tinny", "tiny"]),
         (["extract", "--task", "scenes-gase"], 2, ["scenes-gase", "scenes-gaze"]),
         (["extract", "--pre", "tiny:pre"], 2, ["--post"]),
-        (["extract", "--model", "tiny", "--pre", "tiny:pre", "--post", "tiny:post"], 2, ["--model"]),
+        (
+            ["extract", "--model", "tiny", "--pre", "tiny:pre", "--post", "tiny:post"],
+            2,
+            ["--model"],
+        ),
         (["extract", "--pre", "hf:./nowhere", "--post", "hf:./nowhere"], 6, ["nowhere"]),
         (["extract", "--task", "manifest:absent.csv"], 3, ["absent.csv"]),
         (["extract", "--device", "warp9"], 2, ["warp9"]),
