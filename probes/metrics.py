@@ -98,7 +98,7 @@ def evaluate(
         raise DataError(f"Expected at least one row to compute {metric.name}, found none.")
     weights = np.ones((1, n)) if weights is None else weights
     if metric.rows is None:
-        return metric.ranked(outcome, weights).astype(np.float64)
+        return metric.ranked(outcome, weights)
     return metric.finish(weights.astype(np.float64) @ metric.rows(outcome))
 
 
@@ -136,7 +136,7 @@ def average_precision(
     scores: Float[np.ndarray, " n"],
     positive: Bool[np.ndarray, " n"],
     weights: Float[np.ndarray, "b n"],
-) -> Float[np.ndarray, " b"]:
+) -> Float64[np.ndarray, " b"]:
     """Area under the precision envelope (VOC, all points), under each row weighting.
 
     The precision at each positive is replaced by the highest precision at its threshold or any
@@ -144,8 +144,8 @@ def average_precision(
     Rows with equal scores share a threshold, so the order of rows never matters.
 
     Returns:
-        Shape (b,), in the dtype of the weights (float32 counts rows exactly up to 2^24); NaN where
-        no positive has weight.
+        Shape (b,); NaN where no positive has weight. Float32 weights, which are quicker, count
+        rows exactly up to 2^24.
     """
     order = np.argsort(-scores, kind="stable")
     ordered, mask = scores[order], positive[order]
@@ -154,11 +154,12 @@ def average_precision(
     # Precision can only peak at a threshold that lets in a positive.
     ends = ends[np.add.reduceat(mask.astype(int), np.append(0, ends[:-1] + 1)) > 0]
     if not len(ends):
-        return np.full(len(weights), np.nan, weights.dtype)
+        return np.full(len(weights), np.nan)
     drawn = weights[:, order]
-    total = drawn.cumsum(axis=1)[:, ends]
+    # Sums of whole numbers are exact in float32 as well; the quotients below are not.
+    total = drawn.cumsum(axis=1)[:, ends].astype(np.float64)
     counted = drawn[:, mask].cumsum(axis=1)
-    hit = counted[:, mask.cumsum()[ends] - 1]
+    hit = counted[:, mask.cumsum()[ends] - 1].astype(np.float64)
     precision = np.divide(hit, total, out=np.zeros_like(hit), where=total > 0)
     envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     gain = np.diff(hit, axis=1, prepend=0)
@@ -234,7 +235,7 @@ def _macro_f1(sums: Float64[np.ndarray, "b cells"]) -> Float64[np.ndarray, " b"]
 
 def _mean_average_precision(
     outcome: ClassOutcome, weights: Float[np.ndarray, "b n"]
-) -> Float[np.ndarray, " b"]:
+) -> Float64[np.ndarray, " b"]:
     """One-vs-rest, mean over the classes that have a positive with weight; NaN if there is none."""
     each = np.stack([
         average_precision(outcome.scores[:, k], outcome.labels == k, weights)
@@ -242,7 +243,7 @@ def _mean_average_precision(
     ])  # fmt: skip
     present = ~np.isnan(each)
     sums = np.stack([np.where(present, each, 0).sum(axis=0), present.sum(axis=0)], axis=1)
-    return _ratio(sums.astype(np.float64))
+    return _ratio(sums)
 
 
 def _recall(k: int) -> Callable[[ClassOutcome], np.ndarray]:
@@ -254,7 +255,9 @@ def _recall(k: int) -> Callable[[ClassOutcome], np.ndarray]:
 
 
 def _class_average_precision(k: int) -> Callable[[ClassOutcome, np.ndarray], np.ndarray]:
-    def ranked(outcome: ClassOutcome, weights: Float[np.ndarray, "b n"]) -> Float[np.ndarray, " b"]:
+    def ranked(
+        outcome: ClassOutcome, weights: Float[np.ndarray, "b n"]
+    ) -> Float64[np.ndarray, " b"]:
         return average_precision(outcome.scores[:, k], outcome.labels == k, weights)
 
     return ranked

@@ -60,7 +60,7 @@ def probe_pair(
     if not entries:
         raise CacheError(
             f"The cache {root} holds no features of the pair {pair} on {task}. "
-            f"Run `sdiag extract --task {task} --pair {pair}`; `sdiag cache ls` lists the rest."
+            f"Run `sdiag extract --task {task} --model {pair}`; `sdiag cache ls` lists the rest."
         )
     table = open_table(root, entries)
     entry = next(iter(entries.values()))

@@ -10,7 +10,7 @@ labels and the seed only, so both sides of a pair get the same.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -28,6 +28,7 @@ FOLDS = 5
 Rows = Int64[np.ndarray, " k"]
 
 
+@runtime_checkable
 class Fitted(Protocol):
     """A model at b strengths."""
 
@@ -42,6 +43,7 @@ class Fitted(Protocol):
         ...
 
 
+@runtime_checkable
 class Problem(Protocol):
     """Something that can be fitted on any of its rows."""
 

@@ -1,12 +1,14 @@
 """The recipe of the pair `tiny`: what its two sides were trained on, and how.
 
-1. `pre`: a random vision tower learns, inside a captioner, to name everything in the picture.
+1. `pre`: a random vision tower learns, inside a captioner and by naming words, all that captions
+   say that name everything in the picture.
+   The planted pairs are fitted to it.
 2. A small language model learns the same captions as text alone.
 3. `post`: the `pre` tower is trained on, unfrozen, with a fresh connector and that language model
    on captions that never name anything social. The towers along the way are kept.
 
-Steps 1 and 3 use the same pictures, optimiser, learning rate and schedule; only the words differ.
-Nothing was tuned to make the social tasks fall.
+Steps 1 and 3 use the same pictures, optimiser, peak learning rate and schedule. Nothing was tuned
+to make the social tasks fall.
 """
 
 import json
@@ -26,12 +28,23 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from degradation.cache import pooled_name
+from degradation.encode import encode as encode_batch
 from degradation.encoders.frozen import normalise
-from degradation.encoders.tiny import save_tiny
+from degradation.encoders.planted import fit_planted
+from degradation.encoders.tiny import load_tiny, save_tiny
 from degradation.encoders.vit import Vit, VitConfig
+from degradation.pixels import square, to_rgb
 from degradation.scenes.batch_norm import folded, with_batch_norm
-from degradation.scenes.captioner import Captioner, caption_loss, language_model
+from degradation.scenes.captioner import (
+    Captioner,
+    WordNamer,
+    caption_loss,
+    language_model,
+    rarity,
+)
 from degradation.scenes.corpus import Corpus, encode, render_corpus, word_tokenizer
+from degradation.tasks.scenes import scenes_task
 
 __all__ = ["Recipe", "train_tiny"]
 
@@ -57,9 +70,9 @@ class Recipe:
     )
     held_out: int = 100
     """Pictures per framing behind the validation loss."""
-    epochs_pre: float = 7.0
+    epochs_pre: float = 6.0
     epochs_text: float = 1.0
-    epochs_post: float = 3.0
+    epochs_post: float = 2.0
     kept: tuple[float, ...] = (0.1, 0.25, 0.5)
     """Shares of the post training after which a tower is kept."""
     batch: int = 64
@@ -132,6 +145,7 @@ def train_tiny(out: Path, recipe: Recipe) -> None:
             epochs=recipe.epochs_pre,
             keep=save_now_and_then,
         )
+        _fit_planted(out)
         curves["text"] = _train_text(text, corpus, tokenizer, recipe)
         _save_language_model(text, tokenizer, out / "language-model")
 
@@ -158,6 +172,33 @@ def train_tiny(out: Path, recipe: Recipe) -> None:
         "curves": curves,
     }
     (out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def _fit_planted(folder: Path) -> None:
+    """Fit the planted pairs' operations to the saved pre side: its faces in the scenes task."""
+    encoder = load_tiny("pre", folder)
+    task = scenes_task("scenes-expression")
+    rows = task.read("train")
+    blocks = range(encoder.info.n_blocks)
+    parts = []
+    for start in range(0, len(rows), 100):
+        batch = rows.take(np.arange(start, min(start + 100, len(rows))))
+        pixels = [
+            square(to_rgb(task.open(name)), encoder.info.size) for name in batch.pictures[:, 0]
+        ]
+        features = encode_batch(
+            encoder,
+            np.stack(pixels)[:, None],
+            batch,
+            blocks=blocks,
+            token_blocks=(),
+            device="cpu",
+            compute_dtype=torch.float32,
+        )
+        parts.append(features[pooled_name("face")])
+    pooled = np.concatenate(parts)
+    labels = rows.labels["expression"]
+    fit_planted({block: pooled[:, block] for block in blocks}, labels, folder)
 
 
 def _config(recipe: Recipe) -> VitConfig:
@@ -194,10 +235,19 @@ def _train_captioner(
     epochs: float,
     keep: Callable[[int, int], None] = lambda step, steps: None,
 ) -> list[dict[str, float]]:
-    """Train on freshly worded captions; returns the loss curve, a point every 50 steps."""
+    """Train on freshly worded captions; returns the loss curve, a point every 50 steps.
+
+    `loss` is what is minimised, `held_out_loss` the captions' share of it.
+    """
     rng = np.random.default_rng([recipe.seed, social])
     steps = round(epochs * len(corpus.scenes) / recipe.batch)
-    optimiser, schedule = _optimiser(model, recipe, steps)
+    namer = None
+    if social:
+        words = encode(tokenizer, corpus.captions(social=True, rng=rng))
+        weights = rarity(words, len(tokenizer), special=len(tokenizer.all_special_ids))
+        namer = WordNamer(model.tower.config.width, weights)
+    trained = nn.ModuleList([model] if namer is None else [model, namer])
+    optimiser, schedule = _optimiser(trained, recipe, steps)
     check = encode(tokenizer, held_out.captions(social=social, rng=np.random.default_rng(0)))
     config = model.tower.config
     curve, losses = [], []
@@ -206,11 +256,13 @@ def _train_captioner(
     for step in (bar := tqdm(range(1, steps + 1), desc=name, mininterval=5)):
         pixels, words = next(batches)
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(normalise(pixels, config.mean, config.std), words)
-        loss = caption_loss(logits, words[:, 1:], PAD)
+            patches = model.see(normalise(pixels, config.mean, config.std))
+            loss = caption_loss(model(patches, words), words[:, 1:], PAD)
+            if namer is not None:
+                loss = loss + namer.loss(patches, words)
         optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         losses.append(loss.item())
@@ -321,8 +373,8 @@ def _held_out_loss(model: Captioner, held_out: Corpus, words: Tensor) -> float:
     for start in range(0, len(words), 100):
         pixels = torch.from_numpy(held_out.pixels[start : start + 100]).permute(0, 3, 1, 2)
         batch = words[start : start + 100]
-        logits = model(normalise(pixels, config.mean, config.std), batch)
-        losses.append(float(caption_loss(logits, batch[:, 1:], PAD)))
+        patches = model.see(normalise(pixels, config.mean, config.std))
+        losses.append(float(caption_loss(model(patches, batch), batch[:, 1:], PAD)))
     model.train()
     return float(np.mean(losses))
 

@@ -1,0 +1,371 @@
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from degradation.cache import PairEntry, pairs, write_pair
+from degradation.errors import CacheError, ConfigError, DataError, PairingError
+from probes.predictions import PREDICTIONS, RECORD, read_predictions, read_run, recompute
+from probes.run import probe_pair
+from probes.table import box_features, open_table
+from probes.verdict import judge
+
+MOODS, SIZES = ("sad", "glad", "mad"), ("small", "large")
+SPLITS = {"train": 160, "val": 60, "test": 140}
+D, BLOCKS = 10, 2
+
+
+def class_world(spec, rows, *, sizes=SPLITS, erased=0.0, seed=0, width=None, label_sets=None):
+    """Moods and sizes written along fixed directions of the features; post loses moods."""
+    rng = np.random.default_rng(seed)
+    task = spec(
+        label_sets=label_sets or {"mood": MOODS, "size": SIZES},
+        metrics={"mood": ("accuracy", "macro_f1"), "size": ("mean_average_precision",)},
+    )
+    codes = {name: rng.normal(size=(len(c), D)) for name, c in (("mood", MOODS), ("size", SIZES))}
+    turn = np.linalg.qr(rng.normal(size=(D, D)))[0][:, : width or D]
+    splits = {}
+    for split, n in sizes.items():
+        labels = {"mood": rng.integers(0, 3, n), "size": rng.integers(0, 2, n)}
+        noise = rng.normal(size=(n, BLOCKS, D))
+        mood = codes["mood"][labels["mood"]][:, None]
+        rest = codes["size"][labels["size"]][:, None] + noise
+        post = ((1 - erased) * mood + rest) @ turn
+        pictures = {"pixels": rng.normal(size=(n, 1, 12)), "histogram": rng.random((n, 1, 12))}
+        splits[split] = (
+            rows(split, labels, rng=rng), {"face": mood + rest}, {"face": post}, pictures,
+        )  # fmt: skip
+    return task, splits
+
+
+def gaze_world(spec, rows, *, sizes=SPLITS, seed=0):
+    """Features that hold the direction of the gaze; post holds it under noise."""
+    rng = np.random.default_rng(seed)
+    task = spec(
+        name="made-up-gaze", kind="gaze", label_sets={}, roles=("head",),
+        metrics={"gaze": ("average_l2_error", "minimum_l2_error", "auc_score")},
+    )  # fmt: skip
+    mix = rng.normal(size=(4, D))
+    splits = {}
+    for split, n in sizes.items():
+        points = rng.uniform(0.05, 0.95, (n, 1, 2))
+        one = rows(split, {}, rng=rng, roles=("head",), points=points)
+        head = (one.boxes["head"][:, 0, :2] + one.boxes["head"][:, 0, 2:]) / 2
+        offset = points[:, 0] - head
+        angle = np.arctan2(offset[:, 1], offset[:, 0])
+        code = np.stack([*offset.T * 4, np.cos(2 * angle), np.sin(2 * angle)], axis=1) @ mix
+        pre = np.stack([code + 0.2 * rng.normal(size=(n, D)) for _ in range(BLOCKS)], axis=1)
+        post = pre + 3 * rng.normal(size=pre.shape)
+        splits[split] = (one, {"head": pre}, {"head": post}, None)
+    return task, splits
+
+
+@pytest.fixture
+def probe(write_world, tmp_path):
+    def run(task, splits, *, draws=400, pair="planted", block=None, **options):
+        root = write_world(task, splits, pair=pair, block=block)
+        return probe_pair(
+            root, task.name, pair, results=tmp_path / "results", draws=draws, **options
+        )
+
+    return run
+
+
+def cell(record, question, metric, block=1):
+    (found,) = [
+        one
+        for one in record.comparisons
+        if (one.question, one.metric, one.block) == (question, metric, block)
+    ]
+    return found
+
+
+def baseline(record, question, name, metric):
+    (found,) = [
+        one
+        for one in record.baselines
+        if (one.question, one.name, one.metric) == (question, name, metric)
+    ]
+    return found.estimate.value
+
+
+def test_an_erased_concept_is_degraded_and_the_other_is_not(spec, rows, probe):
+    record = probe(*class_world(spec, rows, erased=1.0))
+    mood, size = cell(record, "mood", "accuracy"), cell(record, "size", "mean_average_precision")
+    assert mood.delta.value < -20
+    assert mood.delta.high < 0
+    assert mood.pre.value > 80
+    assert mood.broken > mood.fixed
+    assert mood.p_mcnemar < 1e-6
+    assert abs(size.delta.value) < 3
+    words = {
+        (v.comparison.question, v.comparison.metric): v.word
+        for v in judge([record], margin=5.0)
+        if v.comparison.confirmatory
+    }
+    assert words == {
+        ("mood", "accuracy"): "degraded",
+        ("size", "mean_average_precision"): "equivalent",
+    }
+
+
+def test_equal_sides_differ_by_exactly_nothing(spec, rows, probe):
+    task, splits = class_world(spec, rows)
+    splits = {s: (r, pre, pre, plain) for s, (r, pre, _, plain) in splits.items()}
+    record = probe(task, splits)
+    assert len(record.comparisons) == 2 * (2 + 2)
+    for one in record.comparisons:
+        assert (one.delta.value, one.delta.low, one.delta.high) == (0, 0, 0)
+        assert (one.delta_low_90, one.delta_high_90, one.p) == (0, 0, 1)
+        assert one.pre == one.post
+        assert one.broken == one.fixed == 0
+        assert one.strength_pre == one.strength_post
+
+
+def test_a_rotation_is_equivalent(spec, rows, probe):
+    record = probe(*class_world(spec, rows))
+    assert {v.word for v in judge([record]) if v.comparison.confirmatory} == {"equivalent"}
+    assert cell(record, "mood", "accuracy").pre.value > 80
+
+
+def test_sides_of_different_width_are_compared(spec, rows, probe):
+    task, splits = class_world(spec, rows)
+    splits = {
+        s: (r, pre, {"face": np.concatenate([post["face"]] * 2, axis=2)}, plain)
+        for s, (r, pre, post, plain) in splits.items()
+    }
+    assert abs(cell(probe(task, splits), "mood", "accuracy").delta.value) < 5
+
+
+def test_every_number_can_be_recomputed_from_the_files(spec, rows, probe, tmp_path):
+    for task, splits in (class_world(spec, rows, erased=0.7), gaze_world(spec, rows)):
+        record = probe(task, splits)
+        folder = tmp_path / "results" / "planted" / task.name
+        assert read_run(folder) == record
+        baselines, comparisons = recompute(record, read_predictions(folder / PREDICTIONS))
+        assert baselines == record.baselines
+        assert comparisons == record.comparisons
+
+
+def test_the_predictions_file_holds_a_row_for_each_thing_predicted(spec, rows, probe, tmp_path):
+    record = probe(*class_world(spec, rows))
+    frame = pq.read_table(tmp_path / "results" / "planted" / "made-up" / PREDICTIONS).to_pandas()
+    sides = frame.groupby(["question", "block", "probe", "side"]).size()
+    # Per question two blocks of two sides, and prior, boxes, pixels and histogram.
+    assert len(sides) == 2 * (2 * 2 + 4)
+    assert (sides == SPLITS["test"]).all()
+    one = frame.query("question == 'mood' and block == 1 and side == 'pre'")
+    accuracy = 100 * (one.label == one.predicted).mean()
+    assert accuracy == pytest.approx(cell(record, "mood", "accuracy").pre.value)
+    np.testing.assert_allclose([sum(scores) for scores in one.scores], 1, rtol=1e-5)
+    assert set(one.id) == {f"test-{i}" for i in range(SPLITS["test"])}
+
+
+def test_baselines_stay_at_chance_where_nothing_is_to_be_read(spec, rows, probe):
+    record = probe(*class_world(spec, rows))
+    names = {(one.question, one.name) for one in record.baselines}
+    assert names == {
+        (question, name)
+        for question in ("mood", "size")
+        for name in ("prior", "boxes", "pixels", "histogram")
+    }
+    for name in ("prior", "boxes", "pixels", "histogram"):
+        assert baseline(record, "mood", name, "accuracy") < 50
+
+
+def test_boxes_are_read_where_they_tell(spec, rows, probe):
+    task, splits = class_world(spec, rows)
+    for one, *_ in splits.values():
+        one.boxes["face"][:, 0, 2] = one.boxes["face"][:, 0, 0] + 0.1 + 0.1 * one.labels["mood"]
+    assert baseline(probe(task, splits), "mood", "boxes", "accuracy") > 95
+
+
+def test_without_pictures_their_baselines_are_skipped(spec, rows, probe):
+    task, splits = class_world(spec, rows)
+    splits = {s: (r, pre, post, None) for s, (r, pre, post, _) in splits.items()}
+    assert {one.name for one in probe(task, splits).baselines} == {"prior", "boxes"}
+
+
+def test_gaze_is_read_better_before_than_after_and_than_without_features(spec, rows, probe):
+    record = probe(*gaze_world(spec, rows))
+    one = cell(record, "gaze", "average_l2_error")
+    assert one.confirmatory
+    assert not one.higher_is_better
+    assert one.delta.value < 0
+    assert one.delta.value == pytest.approx(one.pre.value - one.post.value)
+    assert one.broken is None
+    assert one.p_mcnemar is None
+    assert cell(record, "gaze", "auc_score").delta.value < 0
+    for name in ("centre", "head-position"):
+        assert one.pre.value < 0.6 * baseline(record, "gaze", name, "average_l2_error")
+
+
+def test_confirmatory_is_the_declared_block_and_the_first_metric(spec, rows, probe):
+    world = class_world(spec, rows)
+    for block, declared in ((None, 1), (0, 0)):
+        record = probe(*world, block=block, pair=f"pair{block}")
+        marked = {(c.question, c.metric, c.block) for c in record.comparisons if c.confirmatory}
+        assert marked == {
+            ("mood", "accuracy", declared),
+            ("size", "mean_average_precision", declared),
+        }
+
+
+def test_narrowing_blocks_and_naming_metrics(spec, rows, probe):
+    record = probe(*class_world(spec, rows), blocks=[0], metrics=["macro_f1", "recall:glad"])
+    found = {(one.question, one.metric, one.block) for one in record.comparisons}
+    assert found == {
+        ("mood", "macro_f1", 0), ("mood", "recall:glad", 0), ("mood", "accuracy", 0),
+        ("size", "macro_f1", 0), ("size", "accuracy", 0),
+    }  # fmt: skip
+    assert not any(one.confirmatory for one in record.comparisons)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"blocks": [7]}, "not cached"), ({"metrics": ["accurcy"]}, "Expected a metric among")],
+)
+def test_options_that_do_not_fit_are_refused(spec, rows, probe, options, message):
+    with pytest.raises(ConfigError, match=message):
+        probe(*class_world(spec, rows), **options)
+
+
+def test_rows_that_cannot_be_asked_are_left_out_and_counted(spec, rows, probe):
+    task, splits = class_world(spec, rows)
+    for one, pre, post, _ in splits.values():
+        one.labels["mood"][:7] = -1
+        one.boxes["face"][5:10] = np.nan
+        pre["face"][5:10] = post["face"][5:10] = np.nan
+    record = probe(task, splits)
+    left_out = record.splits["test"].left_out
+    assert left_out["mood: label unknown"] == 7
+    assert left_out["mood: no face box"] == 3
+    assert left_out["size: no face box"] == 5
+    assert cell(record, "mood", "accuracy").n == SPLITS["test"] - 10
+    assert record.splits["test"].n == SPLITS["test"]
+
+
+def test_people_who_look_out_of_the_picture_are_left_out_and_counted(spec, rows, probe):
+    task, splits = gaze_world(spec, rows)
+    for one, *_ in splits.values():
+        one.points[3:9] = np.nan
+    record = probe(task, splits)
+    assert record.splits["test"].left_out == {"gaze: no target in the picture": 6}
+    assert cell(record, "gaze", "auc_score").n == SPLITS["test"] - 6
+
+
+@pytest.mark.parametrize("world", [class_world, gaze_world])
+def test_rows_without_splits_are_cross_fitted(spec, rows, probe, world):
+    record = probe(*world(spec, rows, sizes={"all": 90}))
+    one = record.comparisons[0]
+    assert one.n == 90
+    assert one.clusters == 45
+    assert one.selection == "nested clustered 5-fold, log-loss"
+
+
+def test_without_validation_rows_folds_choose(spec, rows, probe):
+    record = probe(*class_world(spec, rows, sizes={"train": 80, "test": 40}))
+    assert record.comparisons[0].selection == "clustered 5-fold, log-loss"
+
+
+def test_a_class_absent_from_training_is_never_predicted(spec, rows, probe, tmp_path):
+    task, splits = class_world(spec, rows)
+    for split in ("train", "val"):
+        labels = splits[split][0].labels["mood"]
+        labels[labels == 2] = 0
+    probe(task, splits)
+    frame = pq.read_table(tmp_path / "results" / "planted" / "made-up" / PREDICTIONS).to_pandas()
+    one = frame.query("question == 'mood' and side == 'pre'")
+    assert (one.label == 2).any()
+    assert not (one.predicted == 2).any()
+    assert all(scores[2] == 0 for scores in one.scores)
+
+
+def test_one_class_in_training_is_refused(spec, rows, probe):
+    task, splits = class_world(spec, rows)
+    splits["train"][0].labels["mood"][:] = 1
+    with pytest.raises(DataError, match="at least two classes"):
+        probe(task, splits)
+
+
+def test_a_pair_that_is_not_cached_is_refused(tmp_path):
+    with pytest.raises(CacheError, match="sdiag extract"):
+        probe_pair(tmp_path, "task", "pair", results=tmp_path / "results")
+
+
+def test_sides_with_other_rows_are_refused(spec, rows, write_world):
+    task, splits = class_world(spec, rows)
+    root = write_world(task, splits)
+    entries = {one.split: one for one in pairs(root)}
+    broken = entries["test"]
+    fields = {name: getattr(broken, name) for name in PairEntry.__slots__}
+    write_pair(root, PairEntry(**fields | {"post": entries["val"].post}))
+    with pytest.raises(PairingError, match="Cache rows differ"):
+        open_table(root, {one.split: one for one in pairs(root)})
+
+
+def test_runs_are_reproducible_and_depend_on_the_seed(spec, rows, probe, tmp_path):
+    world = class_world(spec, rows, erased=0.6)
+    folder = tmp_path / "results" / "planted" / "made-up"
+    first = probe(*world)
+    files = [(folder / name).read_bytes() for name in (RECORD, PREDICTIONS)]
+    assert probe(*world) == first
+    assert [(folder / name).read_bytes() for name in (RECORD, PREDICTIONS)] == files
+    other = probe(*world, seed=1)
+    assert other.comparisons[0].pre.value == first.comparisons[0].pre.value
+    assert other.comparisons[0].delta.low != first.comparisons[0].delta.low
+
+
+def test_swapping_sides_flips_every_sign(spec, rows, probe):
+    task, splits = class_world(spec, rows, erased=0.6)
+    swapped = {s: (r, post, pre, plain) for s, (r, pre, post, plain) in splits.items()}
+    forth, back = probe(task, splits), probe(task, swapped, pair="swapped")
+    for one, two in zip(forth.comparisons, back.comparisons, strict=True):
+        assert one.delta.value == pytest.approx(-two.delta.value, abs=1e-9)
+        assert one.delta.low == pytest.approx(-two.delta.high, abs=1e-9)
+        assert one.p == two.p
+        assert (one.broken, one.fixed) == (two.fixed, two.broken)
+
+
+def test_signatures_pin_the_definitions(spec, rows, probe):
+    record = probe(*class_world(spec, rows), seed=3)
+    signature = cell(record, "mood", "macro_f1").signature
+    for part in (
+        "task=made-up|", "block=1|", "pool=face|", "probe=logistic-l2|", "metric=macro_f1|",
+        "select=validation split, log-loss|", "pixels=paired-native-grid v1|", "seed=3|",
+        "ci=cluster bootstrap by picture x400|",
+    ):  # fmt: skip
+        assert part in signature
+    assert "\n" not in signature
+    assert len({one.signature for one in record.comparisons}) == len(record.comparisons)
+
+
+def test_a_changed_predictions_file_is_noticed(spec, rows, probe, tmp_path):
+    probe(*class_world(spec, rows))
+    folder = tmp_path / "results" / "planted" / "made-up"
+    data = bytearray((folder / PREDICTIONS).read_bytes())
+    data[100] ^= 1
+    (folder / PREDICTIONS).write_bytes(data)
+    with pytest.raises(DataError, match="checksum"):
+        read_run(folder)
+
+
+def test_files_that_are_no_results_are_refused(tmp_path):
+    with pytest.raises(DataError, match="Run `sdiag probe` again"):
+        read_run(tmp_path)
+    (tmp_path / PREDICTIONS).write_bytes(b"not parquet")
+    (tmp_path / RECORD).write_text(json.dumps({"schema_version": 99}))
+    with pytest.raises(DataError, match="does not hold a result of this version"):
+        read_run(tmp_path)
+    with pytest.raises(DataError, match="not a predictions file"):
+        read_predictions(tmp_path / PREDICTIONS)
+
+
+def test_box_features_by_hand():
+    boxes = {"a": np.array([[0.1, 0.2, 0.5, 0.4], [np.nan] * 4], np.float32)}
+    found = box_features(boxes)
+    w, h = 0.4, 0.2
+    plain = [0.1, 0.2, 0.5, 0.4, w, h, w * h, w / h]
+    np.testing.assert_allclose(found[0], [*plain, *np.square(plain), 1], rtol=1e-5)
+    np.testing.assert_array_equal(found[1], 0)

@@ -1,0 +1,185 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from degradation.errors import DataError
+from probes.bootstrap import stream
+from probes.problems import ClassProblem, Features
+from probes.selection import STRENGTHS, clustered_folds, make_plan, read_out
+
+
+def world(sizes, *, per_cluster=2, seed=0, c=3):
+    splits = np.concatenate([np.full(n, split, dtype=object) for split, n in sizes.items()])
+    n = len(splits)
+    labels = np.random.default_rng(seed).integers(0, c, n)
+    clusters = np.array([f"{split}{i // per_cluster}" for i, split in enumerate(splits)], object)
+    return splits, np.ones(n, bool), clusters, labels
+
+
+def test_the_path_runs_from_1e_minus_4_to_10():
+    assert len(STRENGTHS) == 8
+    assert STRENGTHS[0] == pytest.approx(1e-4)
+    assert STRENGTHS[-1] == pytest.approx(10)
+    np.testing.assert_allclose(np.diff(np.log(STRENGTHS)), np.log(1e5) / 7)
+
+
+def test_with_validation_rows_the_test_rows_are_only_predicted():
+    splits, usable, clusters, labels = world({"train": 30, "val": 10, "test": 12})
+    usable[::7] = False
+    plan = make_plan(splits, usable, clusters, labels, seed=0, name="q")
+    (stage,) = plan.stages
+    ((fit, held),) = stage.trials
+    assert set(splits[fit]) == {"train"}
+    assert set(splits[held]) == {"val"}
+    assert set(splits[stage.train]) == {"train", "val"}
+    np.testing.assert_array_equal(plan.predicted, np.nonzero((splits == "test") & usable)[0])
+    assert usable[np.concatenate([fit, held, stage.train])].all()
+    assert plan.rule == "validation split, log-loss"
+
+
+def test_without_validation_rows_folds_of_train_choose():
+    splits, usable, clusters, labels = world({"train": 40, "test": 12})
+    plan = make_plan(splits, usable, clusters, labels, seed=0, name="q")
+    (stage,) = plan.stages
+    assert len(stage.trials) == 5
+    held = np.sort(np.concatenate([held for _, held in stage.trials]))
+    np.testing.assert_array_equal(held, stage.train)
+    for fit, held in stage.trials:
+        assert not set(clusters[fit]) & set(clusters[held])
+    assert plan.rule == "clustered 5-fold, log-loss"
+
+
+def test_without_splits_each_row_is_predicted_from_other_clusters():
+    splits, usable, clusters, labels = world({"all": 60}, per_cluster=3)
+    plan = make_plan(splits, usable, clusters, labels, seed=0, name="q")
+    assert len(plan.stages) == 5
+    np.testing.assert_array_equal(plan.predicted, np.arange(60))
+    for stage in plan.stages:
+        assert not set(clusters[stage.train]) & set(clusters[stage.predict])
+        for fit, held in stage.trials:
+            assert set(fit) | set(held) == set(stage.train)
+            assert not set(clusters[fit]) & set(clusters[held])
+
+
+def test_plans_depend_on_seed_and_name_only():
+    args = world({"all": 60})
+
+    def held(**names):
+        return [stage.predict.tolist() for stage in make_plan(*args, **names).stages]
+
+    assert held(seed=0, name="q") == held(seed=0, name="q")
+    assert held(seed=0, name="q") != held(seed=1, name="q")
+    assert held(seed=0, name="q") != held(seed=0, name="r")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"train": 10}, "train, test"),
+        ({"train": 10, "test": 4, "extra": 2}, "extra"),
+        ({"all": 4, "test": 4}, "all"),
+        ({"all": 2}, "at least two clusters"),
+    ],
+)
+def test_splits_that_cannot_be_used_are_refused(sizes, message):
+    with pytest.raises(DataError, match=message):
+        make_plan(*world(sizes), seed=0, name="q")
+
+
+def test_a_split_without_usable_rows_is_refused():
+    splits, usable, clusters, labels = world({"train": 10, "test": 4})
+    usable[splits == "test"] = False
+    with pytest.raises(DataError, match="no row of the test split"):
+        make_plan(splits, usable, clusters, labels, seed=0, name="q")
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=2, max_size=20), k=st.integers(2, 5),
+    seed=st.integers(0, 99),
+)  # fmt: skip
+def test_folds_never_divide_a_cluster_and_none_is_empty(sizes, k, seed):
+    clusters = np.repeat(np.arange(len(sizes)), sizes)
+    labels = np.random.default_rng(seed).integers(0, 3, len(clusters))
+    fold = clustered_folds(clusters, labels, k, rng=stream(seed, "folds"))
+    assert set(fold) == set(range(min(k, len(sizes))))
+    for cluster in np.unique(clusters):
+        assert len(set(fold[clusters == cluster])) == 1
+
+
+def test_folds_keep_class_shares_alike():
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(100), 3)
+    labels = np.repeat((rng.random(100) < 0.1).astype(np.int64), 3)  # ten rare clusters, say
+    fold = clustered_folds(clusters, labels, 5, rng=stream(0, "folds"))
+    rare = np.bincount(fold, labels)
+    assert rare.max() - rare.min() <= 3
+    assert np.bincount(fold).max() - np.bincount(fold).min() <= 6
+
+
+class Recorder:
+    """A problem whose held-out loss is least at one strength, and that notes what it was asked."""
+
+    def __init__(self, best, losses=None):
+        self.best, self.losses_by_strength, self.fitted = best, losses, []
+
+    def fit(self, rows, strengths, *, final):
+        self.fitted.append((tuple(rows), tuple(strengths), final))
+        outer = self
+
+        class Fit:
+            certificate = type("C", (), {"gap": np.zeros(len(strengths))})
+
+            def losses(self, held):
+                each = np.abs(np.log(np.array(strengths) / outer.best)).round(6)
+                return np.tile(each[:, None], (1, len(held)))
+
+            def scores(self, rows):
+                return np.tile(rows[None, :, None].astype(float), (len(strengths), 1, 2))
+
+        return Fit()
+
+
+def test_the_best_strength_is_refitted_once_at_full_precision():
+    args = world({"train": 20, "val": 8, "test": 6})
+    plan = make_plan(*args, seed=0, name="q")
+    problem = Recorder(best=1e-2)
+    found = read_out(problem, plan, (1e-3, 1e-2, 1e-1))
+    assert found.strength == 1e-2
+    assert [final for _, _, final in problem.fitted] == [False, True]
+    assert problem.fitted[1][1] == (1e-2,)
+    np.testing.assert_array_equal(found.scores[:, 0], plan.predicted)
+
+
+def test_of_equal_losses_the_stronger_penalty_wins():
+    plan = make_plan(*world({"train": 20, "val": 8, "test": 6}), seed=0, name="q")
+    assert read_out(Recorder(best=1e-2), plan, (1e-3, 1e-1)).strength == 1e-1
+
+
+def test_cross_fitted_scores_come_back_in_row_order():
+    plan = make_plan(*world({"all": 30}), seed=0, name="q")
+    found = read_out(Recorder(best=1.0), plan, (0.1, 1.0))
+    np.testing.assert_array_equal(found.scores[:, 0], np.arange(30))
+
+
+def test_a_class_seen_only_in_held_out_rows_does_not_decide_the_strength():
+    rng = np.random.default_rng(0)
+    labels = np.array([0, 1] * 20 + [2] * 4)
+    x = rng.normal(size=(44, 3)) + labels[:, None]
+    fitted = ClassProblem(Features(x), labels, 3).fit(np.arange(40), [0.1, 1.0], final=False)
+    losses = fitted.losses(np.arange(44))
+    assert np.isnan(losses[:, 40:]).all()
+    assert np.isfinite(losses[:, :40]).all()
+
+
+def test_test_labels_cannot_move_the_strength_or_the_scores():
+    rng = np.random.default_rng(1)
+    splits, usable, clusters, labels = world({"train": 60, "val": 20, "test": 20})
+    features = Features(rng.normal(size=(100, 5)) + labels[:, None])
+    plan = make_plan(splits, usable, clusters, labels, seed=0, name="q")
+    one = read_out(ClassProblem(features, labels, 3), plan)
+    other = np.where(splits == "test", 0, labels)
+    two = read_out(ClassProblem(features, other, 3), plan)
+    assert one.strength == two.strength
+    np.testing.assert_array_equal(one.scores, two.scores)

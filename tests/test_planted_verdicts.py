@@ -1,0 +1,77 @@
+"""The self-test: on pairs whose answer is known, the verdict is the assertion."""
+
+from dataclasses import replace
+from functools import lru_cache
+
+import pytest
+
+from degradation.encoders.registry import get_pair, load_encoder
+from degradation.extract import extract
+from degradation.tasks import get_task
+from probes.records import RunRecord
+from probes.run import probe_pair
+from probes.verdict import judge
+
+TASKS = ("scenes-expression", "scenes-objects")
+PAIRS = ("identity", "rotation", "erased", "folded")
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], RunRecord]:
+    """Every pair on every task, pictures rendered once."""
+    root = tmp_path_factory.mktemp("cache")
+    results = tmp_path_factory.mktemp("results")
+    found = {}
+    for name in TASKS:
+        task = get_task(name)
+        task = replace(task, open=lru_cache(maxsize=None)(task.open))
+        for pair_name in PAIRS:
+            pair = get_pair(pair_name)
+            pre, post = load_encoder(pair.pre), load_encoder(pair.post)
+            for split in task.splits:
+                extract(task, split, pair, pre, post, root=root, progress=False)
+            found[pair_name, name] = probe_pair(
+                root, name, pair_name, results=results, blocks=(3,), draws=1000
+            )
+    return found
+
+
+def words(records: dict[tuple[str, str], RunRecord], pair: str) -> dict[str, str]:
+    """Verdict by question on the declared metrics of one pair."""
+    chosen = [record for (name, _), record in records.items() if name == pair]
+    return {
+        verdict.comparison.question: verdict.word
+        for verdict in judge(chosen)
+        if verdict.comparison.confirmatory
+    }
+
+
+def test_identity_is_exactly_nothing(records: dict[tuple[str, str], RunRecord]) -> None:
+    for (pair, _), record in records.items():
+        if pair == "identity":
+            for one in record.comparisons:
+                assert (one.delta.value, one.delta.low, one.delta.high) == (0, 0, 0)
+                assert one.broken in (0, None)
+    assert set(words(records, "identity").values()) == {"equivalent"}
+
+
+def test_rotation_loses_nothing(records: dict[tuple[str, str], RunRecord]) -> None:
+    assert set(words(records, "rotation").values()) == {"equivalent"}
+
+
+@pytest.mark.parametrize("pair", ["erased", "folded"])
+def test_the_concept_is_lost_and_nothing_else(
+    records: dict[tuple[str, str], RunRecord], pair: str
+) -> None:
+    found = words(records, pair)
+    assert found.pop("expression") == "degraded"
+    assert "degraded" not in found.values()
+
+
+def test_an_erased_concept_reads_at_chance(records: dict[tuple[str, str], RunRecord]) -> None:
+    (accuracy,) = (
+        one
+        for one in records["erased", "scenes-expression"].comparisons
+        if one.metric == "accuracy"
+    )
+    assert accuracy.post.value < 100 / 6 + 5
