@@ -20,7 +20,7 @@ __all__ = ["probe_pair"]
 
 log = logging.getLogger(__name__)
 
-LOOSE = 1e-6
+LOOSE = 1e-4
 """A certified gap above this is worth a warning; differences in log-loss that matter are larger."""
 
 

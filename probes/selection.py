@@ -25,7 +25,8 @@ STRENGTHS = tuple(float(s) for s in np.logspace(-4, 1, 8))
 """Eight strengths from 1e-4 to 10, evenly spaced in the logarithm."""
 FOLDS = 5
 
-Rows = Int64[np.ndarray, " k"]
+Rows = Int64[np.ndarray, " _"]
+"""Positions in the table."""
 
 
 @runtime_checkable

@@ -60,23 +60,23 @@ class Recipe:
     seed: int = 0
     pictures: dict[str, int] = field(
         default_factory=lambda: {
-            "expression": 8000,
-            "gesture": 8000,
+            "expression": 10000,
+            "gesture": 10000,
             "gaze": 8000,
-            "relation": 6000,
-            "looking": 4000,
-            "objects": 6000,
+            "relation": 5000,
+            "looking": 3000,
+            "objects": 4000,
         }
     )
     held_out: int = 100
     """Pictures per framing behind the validation loss."""
-    epochs_pre: float = 6.0
+    epochs_pre: float = 5.0
     epochs_text: float = 1.0
     epochs_post: float = 2.0
     kept: tuple[float, ...] = (0.1, 0.25, 0.5)
     """Shares of the post training after which a tower is kept."""
     batch: int = 64
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     weight_decay: float = 0.05
     warm_up: float = 0.03
     """Share of the steps over which the learning rate rises; it falls by a cosine afterwards."""
@@ -85,14 +85,16 @@ class Recipe:
     size: int = 64
     patch: int = 8
     stem: tuple[tuple[int, int, int], ...] = (
-        (32, 3, 2),
-        (32, 3, 1),
-        (64, 3, 2),
-        (64, 3, 1),
+        (24, 3, 2),
+        (48, 3, 2),
+        (48, 3, 1),
         (96, 3, 2),
+        (96, 3, 1),
+        (96, 3, 1),
+        (96, 3, 1),
     )
     width: int = 96
-    depth: int = 4
+    depth: int = 3
     heads: int = 3
     text_width: int = 96
     text_depth: int = 2

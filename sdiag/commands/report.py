@@ -41,6 +41,6 @@ def report(
     summary = write_report(results, out, margin=margin, alpha=alpha, command=command)
     emit(
         {"report": str(summary.path), "verdicts": summary.table.to_dict(orient="records")},
-        f"{terminal_table(summary.table)}\n\nReport: {summary.path}",
+        f"{terminal_table(summary.table).to_string(index=False)}\n\nReport: {summary.path}",
         as_json=json,
     )
