@@ -107,7 +107,7 @@ def extract(
     root: Path,
     size: int | None = None,
     blocks: Sequence[int] | None = None,
-    token_blocks: Sequence[int] | None = None,
+    token_blocks: Sequence[int] = (),
     batch_size: int = 64,
     shard_rows: int = 256,
     device: str = "cpu",
@@ -127,8 +127,8 @@ def extract(
         root: Root of all caches.
         size: Picture side in pixels; by default the native one of `pre`.
         blocks: Blocks to pool; by default all that both sides have.
-        token_blocks: Blocks whose token maps are stored; by default none, and for gaze tasks the
-            pair's block (or the last common one).
+        token_blocks: Blocks whose token maps are stored too; they are large, and no probe of this
+            version reads them.
         batch_size: Pictures (frames) per batch.
         shard_rows: Rows per shard; all of a shard's features are held in memory.
         device: Torch device.

@@ -44,7 +44,7 @@ def plan_sides(
     *,
     size: int | None,
     blocks: Sequence[int] | None,
-    token_blocks: Sequence[int] | None,
+    token_blocks: Sequence[int],
     shard_rows: int,
     device: str,
     compute_dtype: torch.dtype,
@@ -60,9 +60,6 @@ def plan_sides(
     size = pre.info.size if size is None else size
     common = min(info.n_blocks for info in infos)
     blocks = tuple(range(common)) if blocks is None else tuple(blocks)
-    if token_blocks is None:
-        last = common - 1 if pair.block is None else pair.block
-        token_blocks = (last,) if spec.kind == "gaze" else ()
     token_blocks = tuple(token_blocks)
     _check_blocks(infos, blocks, token_blocks)
     _check_token_maps(infos, rows, size, token_blocks)

@@ -30,8 +30,9 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], R
             pre, post = load_encoder(pair.pre), load_encoder(pair.post)
             for split in task.splits:
                 extract(task, split, pair, pre, post, root=root, progress=False)
+            last = pre.info.n_blocks - 1
             found[pair_name, name] = probe_pair(
-                root, name, pair_name, results=results, blocks=(3,), draws=1000
+                root, name, pair_name, results=results, blocks=(last,), draws=1000
             )
     return found
 

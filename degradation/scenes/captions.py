@@ -95,6 +95,47 @@ def caption(scene: Scene, *, social: bool, rng: np.random.Generator) -> str:
     return _RUN_ON.join(part for part in parts if part) + " ."
 
 
+def brief(scene: Scene, *, social: bool, rng: np.random.Generator, others: int = 2) -> str:
+    """A short caption: what the framing is about, and some other facts drawn at random.
+
+    Alt-texts are as short. Over many draws everything that `caption` names gets named.
+
+    Args:
+        scene: What to describe.
+        social: Whether social facts are among those that may be named.
+        rng: Draws the facts and chooses among the templates.
+        others: Number of further facts.
+    """
+    facts = _facts(scene, social=social, rng=rng)
+    order = [0, *(1 + rng.permutation(len(facts) - 1)[:others])]
+    return _RUN_ON.join(facts[i] for i in order) + " ."
+
+
+def _facts(scene: Scene, *, social: bool, rng: np.random.Generator) -> list[str]:
+    """All that may be said of a scene, one fact a phrase, led by what the framing is about."""
+    main = scene.persons[0]
+    plain = [_person(person, social=False) for person in scene.persons]
+    things = [_thing(thing) for thing in scene.things]
+    around = [_surroundings(scene, rng)]
+    if not social:
+        lead = things if scene.framing == "objects" else plain
+        return lead + [fact for fact in (*plain, *things, *around) if fact not in lead]
+    face = f"a person has {pick(rng, _EXPRESSIONS[scene.expression])}"
+    gaze = f"a person {_gaze(scene, rng)}"
+    facts = [face, gaze, _person(main, social=True), *plain[1:], *things, *around]
+    match scene.framing:
+        case "gesture" if scene.hand is not None:
+            sign = pick(rng, _GESTURES[scene.hand.gesture])
+            facts.insert(0, f"a person {sign} with the hand on the {scene.hand.side}")
+        case "relation" if scene.relation is not None:
+            facts.insert(0, pick(rng, _RELATIONS[scene.relation]))
+        case "gaze" | "looking":
+            facts[:2] = [gaze, face]
+        case "objects":
+            facts = things + [fact for fact in facts if fact not in things]
+    return facts
+
+
 @functools.cache
 def vocabulary() -> tuple[str, ...]:
     """Every word and sign that a caption may contain, sorted."""

@@ -4,6 +4,7 @@ The pictures come from subject pools of their own (`pretrain`, `pretrain-val`), 
 of the probing splits is ever seen in training.
 """
 
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -18,7 +19,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
 from degradation.pixels import square
-from degradation.scenes.captions import caption, vocabulary
+from degradation.scenes.captions import vocabulary
 from degradation.scenes.records import Scene
 from degradation.scenes.render import render
 from degradation.scenes.world import FRAMES, compose
@@ -33,9 +34,11 @@ class Corpus:
     pixels: UInt8[np.ndarray, "n s s 3"]
     scenes: tuple[Scene, ...]
 
-    def captions(self, *, social: bool, rng: np.random.Generator) -> list[str]:
-        """One freshly worded caption per picture."""
-        return [caption(scene, social=social, rng=rng) for scene in self.scenes]
+    def captions(
+        self, wording: Callable[..., str], *, social: bool, rng: np.random.Generator
+    ) -> list[str]:
+        """One freshly worded caption per picture; `wording` is `caption` or `brief`."""
+        return [wording(scene, social=social, rng=rng) for scene in self.scenes]
 
 
 def word_tokenizer() -> PreTrainedTokenizerFast:

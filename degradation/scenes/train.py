@@ -1,11 +1,11 @@
 """The recipe of the pair `tiny`: what its two sides were trained on, and how.
 
-1. `pre`: a random vision tower learns, inside a captioner and by naming words, all that captions
-   say that name everything in the picture.
+1. `pre`: a random vision tower learns, inside a captioner and by naming words, from short captions
+   that between them name everything in the picture.
    The planted pairs are fitted to it.
-2. A small language model learns the same captions as text alone.
+2. A small language model learns long captions, with and without the social words, as text alone.
 3. `post`: the `pre` tower is trained on, unfrozen, with a fresh connector and that language model
-   on captions that never name anything social. The towers along the way are kept.
+   on short captions that never name anything social. The towers along the way are kept.
 
 Steps 1 and 3 use the same pictures, optimiser, peak learning rate and schedule. Nothing was tuned
 to make the social tasks fall.
@@ -43,6 +43,7 @@ from degradation.scenes.captioner import (
     language_model,
     rarity,
 )
+from degradation.scenes.captions import brief, caption
 from degradation.scenes.corpus import Corpus, encode, render_corpus, word_tokenizer
 from degradation.tasks.scenes import scenes_task
 
@@ -72,7 +73,7 @@ class Recipe:
     """Pictures per framing behind the validation loss."""
     epochs_pre: float = 5.0
     epochs_text: float = 1.0
-    epochs_post: float = 2.0
+    epochs_post: float = 1.5
     kept: tuple[float, ...] = (0.1, 0.25, 0.5)
     """Shares of the post training after which a tower is kept."""
     batch: int = 64
@@ -245,12 +246,12 @@ def _train_captioner(
     steps = round(epochs * len(corpus.scenes) / recipe.batch)
     namer = None
     if social:
-        words = encode(tokenizer, corpus.captions(social=True, rng=rng))
+        words = encode(tokenizer, corpus.captions(brief, social=True, rng=rng))
         weights = rarity(words, len(tokenizer), special=len(tokenizer.all_special_ids))
         namer = WordNamer(model.tower.config.width, weights)
     trained = nn.ModuleList([model] if namer is None else [model, namer])
     optimiser, schedule = _optimiser(trained, recipe, steps)
-    check = encode(tokenizer, held_out.captions(social=social, rng=np.random.default_rng(0)))
+    check = encode(tokenizer, held_out.captions(brief, social=social, rng=np.random.default_rng(0)))
     config = model.tower.config
     curve, losses = [], []
     batches = _batches(corpus, tokenizer, recipe, social=social, rng=rng)
@@ -290,7 +291,9 @@ def _train_text(
     curve, losses, step = [], [], 0
     with tqdm(total=steps, desc="text", mininterval=5) as bar:
         while step < steps:
-            texts = corpus.captions(social=True, rng=rng) + corpus.captions(social=False, rng=rng)
+            texts = corpus.captions(caption, social=True, rng=rng) + corpus.captions(
+                caption, social=False, rng=rng
+            )
             words = encode(tokenizer, texts)
             order = rng.permutation(len(words))
             for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
@@ -345,7 +348,7 @@ def _batches(
 ) -> Iterator[tuple[UInt8[Tensor, "b 3 s s"], Tensor]]:
     """Endless shuffled batches of shifted pictures and their captions, worded anew each epoch."""
     while True:
-        words = encode(tokenizer, corpus.captions(social=social, rng=rng))
+        words = encode(tokenizer, corpus.captions(brief, social=social, rng=rng))
         order = rng.permutation(len(words))
         for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
             index = order[start : start + recipe.batch]

@@ -49,7 +49,7 @@ def extract(
     ] = None,
     token_block: Annotated[
         list[int] | None,
-        typer.Option(help="Block whose token maps are stored too. Default: for gaze, all blocks."),
+        typer.Option(help="Block whose token maps are stored too; repeat. Default: none."),
     ] = None,
     size: Annotated[
         int | None, typer.Option(help="Picture side in pixels. Default: native to pre.")
@@ -96,7 +96,7 @@ def extract(
         cache,
         size=size,
         blocks=tuple(block) if block else None,
-        token_blocks=None if token_block is None else tuple(token_block),
+        token_blocks=tuple(token_block or ()),
         batch_size=batch_size,
         shard_rows=shard_rows,
         workers=workers,

@@ -59,7 +59,9 @@ def probe(
         and (model is None or record.pair.name in model)
     ]
     table = verdict_table(records, margin=margin)
-    emit(table.to_dict(orient="records"), terminal_table(table).to_string(index=False), as_json=json)
+    emit(
+        table.to_dict(orient="records"), terminal_table(table).to_string(index=False), as_json=json
+    )
 
 
 def probe_cached(

@@ -160,15 +160,13 @@ def test_tracks_average_the_frames_that_have_the_box(tmp_path):
         run(tmp_path, make_task(frames=3, kind="track"), token_blocks=[1])
 
 
-def test_gaze_tasks_store_the_token_maps_of_the_pairs_block(tmp_path):
-    report = run(tmp_path, make_task(kind="gaze"), storage="float32")
+def test_token_maps_are_stored_on_request(tmp_path):
+    report = run(tmp_path, make_task(kind="gaze"), storage="float32", token_blocks=[1])
     pre, post, pictures = sides(tmp_path, report)
     assert pre.token_blocks == post.token_blocks == (1,)
     assert pictures.token_blocks == ()
     assert pre.tokens(1).shape == (N, 16, WIDTH)
     np.testing.assert_allclose(pre.tokens(1).mean(axis=1), pre.pooled(1, ["image"]), rtol=1e-5)
-    last = run(tmp_path / "b", make_task(kind="gaze"), pair=replace(PAIR, block=None))
-    assert open_features(tmp_path / "b", last.entry.pre).token_blocks == (2,)
 
 
 def test_picture_features_are_area_means_and_shares():
@@ -308,7 +306,7 @@ def test_changed_pixels_are_refused(tmp_path):
 def test_other_grids_compare_pooled_features_but_no_token_maps(tmp_path):
     coarse = FakeEncoder("fake:coarse", 4, patch=16)
     with pytest.raises(PairingError, match="4 x 4 tokens and fake:coarse 2 x 2"):
-        run(tmp_path, make_task(kind="gaze"), post=coarse)
+        run(tmp_path, make_task(), post=coarse, token_blocks=[1])
     report = run(tmp_path, make_task(), post=coarse)
     pre, post, _ = sides(tmp_path, report)
     assert (pre.grid, post.grid) == ((4, 4), (2, 2))

@@ -16,15 +16,15 @@ SPLITS = {"train": 160, "val": 60, "test": 140}
 D, BLOCKS = 10, 2
 
 
-def class_world(spec, rows, *, sizes=SPLITS, erased=0.0, seed=0, width=None, label_sets=None):
+def class_world(spec, rows, *, sizes=SPLITS, erased=0.0, seed=0):
     """Moods and sizes written along fixed directions of the features; post loses moods."""
     rng = np.random.default_rng(seed)
     task = spec(
-        label_sets=label_sets or {"mood": MOODS, "size": SIZES},
+        label_sets={"mood": MOODS, "size": SIZES},
         metrics={"mood": ("accuracy", "macro_f1"), "size": ("mean_average_precision",)},
     )
     codes = {name: rng.normal(size=(len(c), D)) for name, c in (("mood", MOODS), ("size", SIZES))}
-    turn = np.linalg.qr(rng.normal(size=(D, D)))[0][:, : width or D]
+    turn = np.linalg.qr(rng.normal(size=(D, D)))[0]
     splits = {}
     for split, n in sizes.items():
         labels = {"mood": rng.integers(0, 3, n), "size": rng.integers(0, 2, n)}
@@ -256,18 +256,22 @@ def test_people_who_look_out_of_the_picture_are_left_out_and_counted(spec, rows,
     assert cell(record, "gaze", "auc_score").n == SPLITS["test"] - 6
 
 
-@pytest.mark.parametrize("world", [class_world, gaze_world])
-def test_rows_without_splits_are_cross_fitted(spec, rows, probe, world):
-    record = probe(*world(spec, rows, sizes={"all": 90}))
-    one = record.comparisons[0]
-    assert one.n == 90
-    assert one.clusters == 45
-    assert one.selection == "nested clustered 5-fold, log-loss"
-
-
-def test_without_validation_rows_folds_choose(spec, rows, probe):
-    record = probe(*class_world(spec, rows, sizes={"train": 80, "test": 40}))
-    assert record.comparisons[0].selection == "clustered 5-fold, log-loss"
+@pytest.mark.parametrize(
+    ("world", "sizes", "rule"),
+    [
+        (class_world, {"all": 40}, "nested clustered 5-fold, log-loss"),
+        (gaze_world, {"all": 30}, "nested clustered 5-fold, log-loss"),
+        (class_world, {"all": 6}, "nested clustered 3-fold, log-loss"),  # as many as clusters
+        (class_world, {"train": 60, "test": 40}, "clustered 5-fold, log-loss"),
+    ],
+)
+def test_splits_decide_how_strengths_are_chosen(spec, rows, probe, world, sizes, rule):
+    task, splits = world(spec, rows, sizes=sizes)
+    splits = {s: (r, pre, post, None) for s, (r, pre, post, _) in splits.items()}
+    one = probe(task, splits, blocks=[1]).comparisons[0]
+    assert one.selection == rule
+    assert one.n == sizes.get("test", sizes.get("all"))
+    assert one.clusters == one.n // 2
 
 
 def test_a_class_absent_from_training_is_never_predicted(spec, rows, probe, tmp_path):
