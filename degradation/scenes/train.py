@@ -11,6 +11,8 @@ Steps 1 and 3 use the same pictures, optimiser, peak learning rate and schedule.
 to make the social tasks fall.
 """
 
+import functools
+import itertools
 import json
 import logging
 import math
@@ -61,11 +63,11 @@ class Recipe:
     seed: int = 0
     pictures: dict[str, int] = field(
         default_factory=lambda: {
-            "expression": 10000,
+            "expression": 12000,
             "gesture": 10000,
             "gaze": 8000,
-            "relation": 5000,
-            "looking": 3000,
+            "relation": 4000,
+            "looking": 2000,
             "objects": 4000,
         }
     )
@@ -74,6 +76,9 @@ class Recipe:
     epochs_pre: float = 5.0
     epochs_text: float = 1.0
     epochs_post: float = 1.5
+    facts_pre: tuple[int, ...] = (0, 0, 1, 1, 2)
+    """Facts in a caption beside what the framing is about, by epoch: captions grow longer."""
+    facts_post: tuple[int, ...] = (2,)
     kept: tuple[float, ...] = (0.1, 0.25, 0.5)
     """Shares of the post training after which a tower is kept."""
     batch: int = 64
@@ -291,9 +296,11 @@ def _train_text(
     curve, losses, step = [], [], 0
     with tqdm(total=steps, desc="text", mininterval=5) as bar:
         while step < steps:
-            texts = corpus.captions(caption, social=True, rng=rng) + corpus.captions(
-                caption, social=False, rng=rng
-            )
+            texts = [
+                text
+                for social in (True, False)
+                for text in corpus.captions(caption, social=social, rng=rng)
+            ]
             words = encode(tokenizer, texts)
             order = rng.permutation(len(words))
             for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
@@ -347,8 +354,10 @@ def _batches(
     rng: np.random.Generator,
 ) -> Iterator[tuple[UInt8[Tensor, "b 3 s s"], Tensor]]:
     """Endless shuffled batches of shifted pictures and their captions, worded anew each epoch."""
-    while True:
-        words = encode(tokenizer, corpus.captions(brief, social=social, rng=rng))
+    facts = recipe.facts_pre if social else recipe.facts_post
+    for epoch in itertools.count():
+        wording = functools.partial(brief, others=facts[min(epoch, len(facts) - 1)])
+        words = encode(tokenizer, corpus.captions(wording, social=social, rng=rng))
         order = rng.permutation(len(words))
         for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
             index = order[start : start + recipe.batch]

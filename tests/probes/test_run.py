@@ -261,7 +261,6 @@ def test_people_who_look_out_of_the_picture_are_left_out_and_counted(spec, rows,
     [
         (class_world, {"all": 40}, "nested clustered 5-fold, log-loss"),
         (gaze_world, {"all": 30}, "nested clustered 5-fold, log-loss"),
-        (class_world, {"all": 6}, "nested clustered 3-fold, log-loss"),  # as many as clusters
         (class_world, {"train": 60, "test": 40}, "clustered 5-fold, log-loss"),
     ],
 )
