@@ -6,6 +6,7 @@ import pytest
 
 from degradation.cache import PairEntry, pairs, write_pair
 from degradation.errors import CacheError, ConfigError, DataError, PairingError
+from probes import selection
 from probes.predictions import PREDICTIONS, RECORD, read_predictions, read_run, recompute
 from probes.run import probe_pair
 from probes.table import box_features, open_table
@@ -257,14 +258,17 @@ def test_people_who_look_out_of_the_picture_are_left_out_and_counted(spec, rows,
 
 
 @pytest.mark.parametrize(
-    ("world", "sizes", "rule"),
+    ("world", "sizes", "folds", "rule"),
     [
-        (class_world, {"all": 40}, "nested clustered 5-fold, log-loss"),
-        (gaze_world, {"all": 30}, "nested clustered 5-fold, log-loss"),
-        (class_world, {"train": 60, "test": 40}, "clustered 5-fold, log-loss"),
+        (class_world, {"all": 40}, 5, "nested clustered 5-fold, log-loss"),
+        (gaze_world, {"all": 30}, 2, "nested clustered 2-fold, log-loss"),
+        (class_world, {"train": 60, "test": 40}, 5, "clustered 5-fold, log-loss"),
     ],
 )
-def test_splits_decide_how_strengths_are_chosen(spec, rows, probe, world, sizes, rule):
+def test_splits_decide_how_strengths_are_chosen(
+    spec, rows, probe, monkeypatch, world, sizes, folds, rule
+):
+    monkeypatch.setattr(selection, "FOLDS", folds)
     task, splits = world(spec, rows, sizes=sizes)
     splits = {s: (r, pre, post, None) for s, (r, pre, post, _) in splits.items()}
     one = probe(task, splits, blocks=[1]).comparisons[0]
