@@ -95,6 +95,9 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
                 patch_size=8,
             )
         ).save_pretrained(second)
+    (second / "preprocessor_config.json").write_text(
+        json.dumps({"image_mean": [0.48, 0.45, 0.40], "image_std": [0.26, 0.26, 0.27]})
+    )
     return f"open_clip:{first}", f"hf:{second}"
 
 

@@ -242,7 +242,7 @@ def _train_captioner(
     social: bool,
     epochs: float,
     keep: Callable[[int, int], None] = lambda step, steps: None,
-) -> list[dict[str, float]]:
+) -> list[dict[str, int | float]]:
     """Train on freshly worded captions; returns the loss curve, a point every 50 steps.
 
     `loss` is what is minimised, `held_out_loss` the captions' share of it.
@@ -288,7 +288,7 @@ def _train_captioner(
 
 def _train_text(
     text: LlamaForCausalLM, corpus: Corpus, tokenizer: PreTrainedTokenizerFast, recipe: Recipe
-) -> list[dict[str, float]]:
+) -> list[dict[str, int | float]]:
     """Train the language model on captions alone, half of them with the social words."""
     rng = np.random.default_rng([recipe.seed, 2])
     steps = round(recipe.epochs_text * len(corpus.scenes) / recipe.batch)

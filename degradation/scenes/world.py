@@ -279,15 +279,15 @@ def _looking(
     size, x, y = between(rng, 0.24, 0.33), between(rng, 0.44, 0.56), between(rng, 0.46, 0.52)
     time = frame / (FRAMES - 1)
     drift = [between(rng, -0.06, 0.06) for _ in range(3)]
-    sweep = between(rng, -0.15, 0.15)
+    sweep = between(rng, -0.25, 0.25)
     blink = pick(rng, (0, 1, 3, 4, 9))
     stray = [rng.random() < 0.2 for _ in range(FRAMES)]
-    direction, reach = between(rng, 0.0, 2 * math.pi), between(rng, 0.7, 1.15)
+    direction, reach = between(rng, 0.0, 2 * math.pi), between(rng, 0.34, 0.95)
     across, down = 0.0, 0.0
     if label == "elsewhere" or (stray[frame] and frame in (0, FRAMES - 1)):
-        across, down = reach * math.cos(direction), 0.8 * reach * math.sin(direction)
-    head = between(rng, -0.12, 0.12) + sweep * (time - 0.5) + 0.7 * across
-    nod = between(rng, -0.08, 0.08) + 0.7 * down + 0.15 * sweep * (time - 0.5)
+        across, down = reach * math.cos(direction), 0.7 * reach * math.sin(direction)
+    head = between(rng, -0.3, 0.3) + sweep * (time - 0.5) + 0.45 * across
+    nod = between(rng, -0.12, 0.12) + 0.4 * down + 0.15 * sweep * (time - 0.5)
     pupil = (max(-1.0, min(1.0, (across - head) / 0.6)), max(-1.0, min(1.0, (down - nod) / 0.6)))
     spot = (x + drift[0] * time, y + drift[1] * time, size * (1 + drift[2] * time))
     target = None
