@@ -12,7 +12,7 @@ from probes.records import RunRecord
 from probes.run import probe_pair
 from probes.verdict import judge
 
-TASKS = ("scenes-expression", "scenes-objects")
+TASKS = ("scenes-expression", "scenes-gesture")
 PAIRS = ("identity", "rotation", "erased", "folded")
 
 
@@ -64,15 +64,14 @@ def test_rotation_loses_nothing(records: dict[tuple[str, str], RunRecord]) -> No
 def test_the_concept_is_lost_and_nothing_else(
     records: dict[tuple[str, str], RunRecord], pair: str
 ) -> None:
-    found = words(records, pair)
-    assert found.pop("expression") == "degraded"
-    assert "degraded" not in found.values()
+    assert words(records, pair) == {"expression": "degraded", "gesture": "equivalent"}
 
 
-def test_an_erased_concept_reads_at_chance(records: dict[tuple[str, str], RunRecord]) -> None:
+def test_an_erased_concept_reads_near_chance(records: dict[tuple[str, str], RunRecord]) -> None:
     (accuracy,) = (
         one
         for one in records["erased", "scenes-expression"].comparisons
         if one.metric == "accuracy"
     )
-    assert accuracy.post.value < 100 / 6 + 5
+    assert accuracy.pre.value > 80
+    assert accuracy.post.value < 100 / 6 + 8  # the eraser is exact on train only
