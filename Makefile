@@ -28,11 +28,14 @@ demo: $(VENV)/.installed
 lint: $(VENV)/.installed
 	@$(BIN)/ruff check .
 
+# One thread a process: two files run at a time, and more threads than cores would only wait.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: lint
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 test-all: lint
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 clean:
 	rm -rf $(VENV) demo-work demo-report
