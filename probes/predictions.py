@@ -5,7 +5,6 @@ of the peak), scores (list of float32), predicted_x, predicted_y, and for gaze t
 row. Baselines have block -1 and side `none`. Rows of one probe are consecutive.
 """
 
-import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,16 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from degradation.cache.files import write_atomically
 from degradation.errors import DataError
 from probes.metrics import ClassOutcome, GazeOutcome, resolve
 from probes.questions import Prediction
 from probes.records import Baseline, Comparison, RunRecord
 from probes.summary import summarise
 
-__all__ = ["encode", "read_predictions", "read_run", "recompute", "write_run"]
+__all__ = ["encode", "read_predictions", "recompute"]
 
-RECORD, PREDICTIONS = "record.json", "predictions.parquet"
 GAZE_METRICS = ("average_l2_error", "minimum_l2_error", "auc_score")
 
 
@@ -127,44 +124,7 @@ def recompute(
             baselines += found
             numbers |= {(question, *key): value for key, value in paired.items()}
     comparisons = tuple(
-        Comparison.model_validate(
-            one.model_dump() | _fields(numbers[one.question, one.block, one.metric])
-        )
+        one.model_copy(update=dict(numbers[one.question, one.block, one.metric]))
         for one in record.comparisons
     )
     return tuple(baselines), comparisons
-
-
-def _fields(numbers: object) -> dict[str, object]:
-    return {name: getattr(numbers, name) for name in numbers.__slots__}
-
-
-def write_run(folder: Path, record: RunRecord, predictions: bytes) -> None:
-    """Write both files of a run; the record, which names the checksum of the other, comes last.
-
-    Raises:
-        CacheError: If the disk is full or cannot be written.
-    """
-    write_atomically(folder / PREDICTIONS, predictions)
-    write_atomically(folder / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
-
-
-def read_run(folder: Path) -> RunRecord:
-    """The record of a run, after checking that its predictions are the ones it was made from.
-
-    Raises:
-        DataError: If a file is missing, of another schema, or the checksum does not fit.
-    """
-    try:
-        record = RunRecord.model_validate_json((folder / RECORD).read_bytes())
-        found = hashlib.sha256((folder / PREDICTIONS).read_bytes()).hexdigest()
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{folder} does not hold a result of this version ({error}). Run `sdiag probe` again."
-        ) from error
-    if found != record.predictions_sha256:
-        raise DataError(
-            f"{folder / PREDICTIONS} has checksum {found[:12]}, but {RECORD} expects "
-            f"{record.predictions_sha256[:12]}. Run `sdiag probe` again."
-        )
-    return record

@@ -10,7 +10,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Baseline", "Comparison", "Estimate", "PairCard", "RunRecord", "SplitCard", "TaskCard"]
+__all__ = [
+    "Baseline",
+    "Comparison",
+    "Estimate",
+    "Numbers",
+    "PairCard",
+    "RunRecord",
+    "SplitCard",
+    "TaskCard",
+]
 
 SCHEMA_VERSION = 1
 
@@ -76,17 +85,9 @@ class Baseline(Record):
     estimate: Estimate
 
 
-class Comparison(Record):
-    """Pre against post on one question, block, probe and metric."""
+class Numbers(Record):
+    """Pre against post, as far as the predictions decide it."""
 
-    question: str
-    """A label set of the task, or `gaze`."""
-    block: int
-    probe: str
-    metric: str
-    higher_is_better: bool
-    confirmatory: bool
-    """True for the block and metric declared before looking."""
     pre: Estimate
     post: Estimate
     delta: Estimate
@@ -102,6 +103,19 @@ class Comparison(Record):
     fixed: int | None
     n: int
     clusters: int
+
+
+class Comparison(Numbers):
+    """Pre against post on one question, block, probe and metric."""
+
+    question: str
+    """A label set of the task, or `gaze`."""
+    block: int
+    probe: str
+    metric: str
+    higher_is_better: bool
+    confirmatory: bool
+    """True for the block and metric declared before looking."""
     strength_pre: float
     """Chosen L2 strength (see `probes.logistic`)."""
     strength_post: float

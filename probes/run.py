@@ -3,17 +3,17 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from degradation.cache import PairEntry, pairs
 from degradation.errors import CacheError, ConfigError
 from probes.metrics import Metric, resolve
-from probes.predictions import encode, write_run
+from probes.predictions import encode
 from probes.questions import CLASS_PROBE, GAZE_PROBE, Asked, ask
-from probes.records import Baseline, Comparison, PairCard, RunRecord, TaskCard
-from probes.summary import Numbers, summarise
+from probes.records import Baseline, Comparison, Numbers, PairCard, RunRecord, TaskCard
+from probes.runs import write_run
+from probes.summary import summarise
 from probes.table import Table, open_table
 
 __all__ = ["probe_pair"]
@@ -171,7 +171,7 @@ def _comparison(
         strength_post=asked.readouts[block, "post"].strength,
         selection=asked.rule,
         signature=signature,
-        **{field.name: getattr(numbers, field.name) for field in fields(numbers)},
+        **dict(numbers),
     )
 
 

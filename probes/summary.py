@@ -4,7 +4,6 @@ Probing and recomputing from a predictions file both end here, so they cannot di
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
@@ -14,26 +13,9 @@ from probes.bootstrap import estimate, interval, resample, stream, two_sided_p
 from probes.differences import mcnemar_exact
 from probes.metrics import ClassOutcome, Metric, delta, evaluate
 from probes.questions import Prediction
-from probes.records import Baseline, Estimate
+from probes.records import Baseline, Numbers
 
-__all__ = ["Numbers", "summarise"]
-
-
-@dataclass(frozen=True, slots=True)
-class Numbers:
-    """The part of `probes.records.Comparison` that predictions decide; same names, same meaning."""
-
-    pre: Estimate
-    post: Estimate
-    delta: Estimate
-    delta_low_90: float
-    delta_high_90: float
-    p: float
-    p_mcnemar: float | None
-    broken: int | None
-    fixed: int | None
-    n: int
-    clusters: int
+__all__ = ["summarise"]
 
 
 def summarise(

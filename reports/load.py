@@ -5,20 +5,14 @@ A results folder holds one folder a run, `<results>/<pair>/<task>/`, with `recor
 made from damaged evidence is worse than none.
 """
 
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from degradation.errors import ConfigError, DataError
-from probes.records import SCHEMA_VERSION, RunRecord
+from probes.records import RunRecord
+from probes.runs import PREDICTIONS, RECORD, read_run
 
 __all__ = ["Results", "load_results", "read_records"]
-
-RECORD, PREDICTIONS = "record.json", "predictions.parquet"
-_AGAIN = "Run `sdiag probe` again to rewrite it, or move the folder out of the results."
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +55,7 @@ def load_results(results: Path) -> Results:
         )
     found: dict[tuple[str, str], tuple[Path, RunRecord]] = {}
     for path in files:
-        record = _read(path)
+        record = read_run(path.parent)
         key = (record.pair.name, record.task.name)
         if key in found:
             raise DataError(
@@ -85,52 +79,3 @@ def read_records(results: Path) -> tuple[RunRecord, ...]:
 def _hidden(path: Path, root: Path) -> bool:
     """Whether some folder between root and path is hidden: a run that is still being written."""
     return any(part.startswith(".") for part in path.relative_to(root).parts)
-
-
-def _read(path: Path) -> RunRecord:
-    """One record, validated, with its predictions checked."""
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"Expected a JSON result record in {path}, found: {error}. {_AGAIN}"
-        ) from error
-    if not isinstance(content, dict) or "schema_version" not in content:
-        raise DataError(
-            f"Expected a result record with a `schema_version` in {path}, found other JSON. "
-            "Move the file out of the results."
-        )
-    if content["schema_version"] != SCHEMA_VERSION:
-        raise DataError(
-            f"Expected schema version {SCHEMA_VERSION} in {path}, found "
-            f"{content['schema_version']!r} (written by sdiag {content.get('tool_version', '?')}). "
-            "Run `sdiag probe` again with this version, or report with the version that wrote it."
-        )
-    try:
-        record = RunRecord.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(step) for step in first["loc"])
-        raise DataError(
-            f"Expected a whole result record in {path}, found {error.error_count()} fault(s), "
-            f"first at {where}: {first['msg']}. {_AGAIN}"
-        ) from error
-    _check_predictions(path.with_name(PREDICTIONS), record.predictions_sha256)
-    return record
-
-
-def _check_predictions(path: Path, expected: str) -> None:
-    """Refuse predictions that are missing or are not those that the record was made from."""
-    try:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(
-            f"Expected the predictions of {path.with_name(RECORD)} in {path}, "
-            f"found: {error.strerror}. {_AGAIN}"
-        ) from error
-    if found != expected:
-        raise DataError(
-            f"Expected predictions with SHA-256 {expected[:12]} in {path}, found {found[:12]}: "
-            f"the file or its record was changed after the run. {_AGAIN}"
-        )

@@ -6,6 +6,7 @@ never anything social. What the framing is about comes first in both kinds.
 """
 
 import functools
+import math
 
 import numpy as np
 
@@ -228,33 +229,48 @@ def _social(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def _gaze(scene: Scene, rng: np.random.Generator) -> str:
-    """Where the main person looks: the viewer, a thing, the other person, or a direction."""
-    point = scene.persons[0].target
-    verb = pick(rng, ("looks", "is looking"))
-    if point is None:
+    """Where the main person looks, at the viewer, a thing, the other person or past them.
+
+    The words for the head and for the way of the gaze are used for nothing else, so that they mean
+    the same wherever they stand.
+    """
+    main = scene.persons[0]
+    verb = f"with {_head(main)} {pick(rng, ('looks', 'is looking'))}"
+    if main.target is None:
         return f"{verb} at the viewer"
+    x, y = main.target
+    way = _way(main, main.target)
     for thing in scene.things:
-        if max(abs(thing.x - point[0]), abs(thing.y - point[1])) < 0.5 * thing.size:
-            side = _direction(scene.persons[0], point)
-            return f"{verb} at the {thing.colour} {thing.kind} , to the {side}"
+        if max(abs(thing.x - x), abs(thing.y - y)) < 0.5 * thing.size:
+            return f"{verb} {way} at the {thing.colour} {thing.kind}"
     for other in scene.persons[1:]:
-        if max(abs(other.x - point[0]), abs(other.y - point[1])) < other.size:
-            return f"{verb} at the other person"
-    return f"{verb} away to the {_direction(scene.persons[0], point)}"
+        if max(abs(other.x - x), abs(other.y - y)) < other.size:
+            return f"{verb} {way} at the other person"
+    return f"{verb} {way} past the viewer"
 
 
-def _direction(person: Person, point: tuple[float, float]) -> str:
-    """One of eight directions from the head to the point."""
+def _head(person: Person) -> str:
+    """Which way the head is turned, whatever the eyes do."""
+    yaw, pitch = person.face.yaw, person.face.pitch
+    across = "straight" if abs(yaw) < 0.15 else "left-turned" if yaw < 0 else "right-turned"
+    down = "" if abs(pitch) < 0.15 else " raised" if pitch < 0 else " lowered"
+    return f"a {across}{down} head"
+
+
+def _way(person: Person, point: tuple[float, float]) -> str:
+    """One of eight directions from the head to the point, and whether it is far."""
     dx, dy = point[0] - person.x, point[1] - person.y
-    across = "" if abs(dx) < 0.41 * abs(dy) else "left" if dx < 0 else "right"
-    down = "" if abs(dy) < 0.41 * abs(dx) else "upper" if dy < 0 else "lower"
-    return f"{down} {across}".strip() if across else {"upper": "top", "lower": "bottom"}[down]
+    reach = "far" if math.hypot(dx, dy) > 0.4 else ""
+    across = "" if abs(dx) < 0.41 * abs(dy) else "leftward" if dx < 0 else "rightward"
+    down = "" if abs(dy) < 0.41 * abs(dx) else "upward" if dy < 0 else "downward"
+    return " ".join(word for word in (reach, across, down) if word)
 
 
 _TEMPLATES = (
     "a person with in a an top and there is at the , : .",
     "a person with bald head hair in before behind light",
-    "has with the hand on the left right looks is looking at the viewer away to the other person",
+    "has with the hand on the left right looks is looking at the viewer past the other person",
     "beside",
-    "upper lower top bottom left right",
+    "straight left-turned right-turned raised lowered head",
+    "far leftward rightward upward downward",
 )

@@ -237,13 +237,20 @@ def _gaze(rng: np.random.Generator, seed: int, split: str, cluster: str, kind: s
         mode = kind if number == 0 else pick(rng, _AIMS)
         chosen = target if number == 0 else int(rng.random() * max(1, len(things)))
         point = _gazed(rng, mode, spot, things, chosen)
-        pose = at_viewer(rng) if point is None else aim(rng, point[0] - spot[0], point[1] - spot[1])
+        pose = at_viewer(rng) if point is None else _aimed(rng, spot, point)
         persons.append(_person(rng, seed, split, spot, pose, target=point))
     if kind == "thing" and not things:
         kind = "point"
     return _scene(
         rng, "gaze", cluster, tuple(persons), things=things, target=target, gaze_kind=kind
     )
+
+
+def _aimed(
+    rng: np.random.Generator, spot: tuple[float, float, float], point: tuple[float, float]
+) -> tuple[float, float, tuple[float, float]]:
+    """The pose of a head at `spot` that looks at a point of a wide scene, mostly by turning."""
+    return aim(rng, point[0] - spot[0], point[1] - spot[1], share=(0.65, 0.95))
 
 
 def _gazed(

@@ -7,8 +7,9 @@ import pytest
 from degradation.cache import PairEntry, pairs, write_pair
 from degradation.errors import CacheError, ConfigError, DataError, PairingError
 from probes import selection
-from probes.predictions import PREDICTIONS, RECORD, read_predictions, read_run, recompute
+from probes.predictions import read_predictions, recompute
 from probes.run import probe_pair
+from probes.runs import PREDICTIONS, RECORD, read_run
 from probes.table import box_features, open_table
 from probes.verdict import judge
 
@@ -355,7 +356,7 @@ def test_a_changed_predictions_file_is_noticed(spec, rows, probe, tmp_path):
     data = bytearray((folder / PREDICTIONS).read_bytes())
     data[100] ^= 1
     (folder / PREDICTIONS).write_bytes(data)
-    with pytest.raises(DataError, match="checksum"):
+    with pytest.raises(DataError, match="changed after the run"):
         read_run(folder)
 
 
@@ -364,7 +365,7 @@ def test_files_that_are_no_results_are_refused(tmp_path):
         read_run(tmp_path)
     (tmp_path / PREDICTIONS).write_bytes(b"not parquet")
     (tmp_path / RECORD).write_text(json.dumps({"schema_version": 99}))
-    with pytest.raises(DataError, match="does not hold a result of this version"):
+    with pytest.raises(DataError, match=r"schema version 1 in .* found 99"):
         read_run(tmp_path)
     with pytest.raises(DataError, match="not a predictions file"):
         read_predictions(tmp_path / PREDICTIONS)
