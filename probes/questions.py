@@ -171,6 +171,9 @@ class _GazeQuestion:
     def references(self) -> Iterator[tuple[str, Problem]]:
         """Baselines that are fitted, by the same solver."""
         yield "head-position", self.problem(None)
+        x = self.table.reference("pixels")
+        if x is not None:
+            yield "pixels", self.problem(Features(x))
 
     def prediction(
         self, block: int, probe: str, side: PredictionSide, scores: Float64[np.ndarray, "k t"]

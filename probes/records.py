@@ -80,7 +80,7 @@ class Baseline(Record):
 
     question: str
     name: str
-    """`prior`, `boxes`, `pixels`, `histogram`; for gaze `centre` and `head-position`."""
+    """`prior`, `boxes`, `pixels`, `histogram`; for gaze `centre`, `head-position`, `pixels`."""
     metric: str
     estimate: Estimate
 

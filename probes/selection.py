@@ -21,8 +21,8 @@ from probes.logistic import Certificate
 
 __all__ = ["STRENGTHS", "Fitted", "Plan", "Problem", "Readout", "Stage", "make_plan", "read_out"]
 
-STRENGTHS = tuple(float(s) for s in np.logspace(-4, 1, 8))
-"""Eight strengths from 1e-4 to 10, evenly spaced in the logarithm."""
+STRENGTHS = tuple(float(s) for s in np.logspace(-5, 1, 9))
+"""Nine strengths from 1e-5 to 10, evenly spaced in the logarithm."""
 FOLDS = 5
 
 Rows = Int64[np.ndarray, " _"]

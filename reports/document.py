@@ -153,7 +153,7 @@ def _training_parts(cells: Sequence[Cell], settings: Settings, figures: Path) ->
     if steps.empty:
         return
     for base, rows in steps.groupby("base", sort=False):
-        members = [c for c in cells if (training_step(c.pair.name) or ("",))[0] == base]
+        members = [c for c in cells if base in (c.pair.name, *(training_step(c.pair.name) or ()))]
         yield f"## {code(str(base))} while it was trained"
         yield steps_section(rows, figures, _notes(members), settings.margin)
 

@@ -156,22 +156,27 @@ def steps_section(steps: pd.DataFrame, folder: Path, notes: dict[str, str], marg
     """The deltas of one training run's checkpoints, as a figure and a table."""
     base = str(steps["base"].iloc[0])
     png = steps_figure(steps, folder / file_stem("steps", base), notes, margin)
-    last = steps[steps["step"] == steps["step"].max()]
+    names = dict(sorted(zip(steps["place"], steps["step"], strict=True)))
+    last = steps[steps["place"] == max(names)]
     said = "; ".join(f"{row.question} {signed(row.delta)}" for row in last.itertuples())
-    alt = f"Delta of {base} against training step; at step {steps['step'].max()}: {said}."
-    numbers = sorted(set(steps["step"]))
-    by_place = {(row.question, row.step): row for row in steps.itertuples()}
+    alt = f"Delta of {base} against training step; at the last, {names[max(names)]}: {said}."
+    by_place = {(row.question, row.place): row for row in steps.itertuples()}
     rows = [
-        (escape(question), *(_step_cell(by_place.get((question, step))) for step in numbers))
+        (escape(question), *(_step_cell(by_place.get((question, place))) for place in names))
         for question in dict.fromkeys(steps["question"])
     ]
-    header = ("Question", *(f"Step {count(int(step))}" for step in numbers))
+    header = ("Question", *(_step_name(name) for name in names.values()))
     caption = (
         "**Delta against training step.** Each checkpoint against the side before training, at the "
-        "declared block and metric."
+        "declared block and metric; the line starts at the side before training, where the delta "
+        "is 0."
     )
     grid = table(header, rows, right=range(1, len(header)))
     return f"{_figure(alt, png, caption)}\n\n{grid}"
+
+
+def _step_name(step: str) -> str:
+    return f"Step {count(int(step))}" if step.isdigit() else step.capitalize()
 
 
 def _step_cell(row: object) -> str:

@@ -1,4 +1,7 @@
-"""The figure of deltas against training steps, one panel a question."""
+"""The figure of deltas against training steps, one panel a question.
+
+Steps stand side by side in their order: where the run ends is not known from its checkpoints.
+"""
 
 from math import ceil
 from pathlib import Path
@@ -60,6 +63,8 @@ def steps_figure(table: pd.DataFrame, stem: Path, notes: dict[str, str], margin:
         for ax in axes.flat[max(0, len(panels) - columns) : len(panels)]:
             ax.tick_params(labelbottom=True)
             ax.set_xlabel("training step")
+        names = {0: "0"} | dict(zip(table["place"], table["step"], strict=True))
+        axes[0, 0].set_xticks(list(names), list(names.values()))
         axes[0, 0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
         whole_ticks(axes[0, 0].yaxis)
         figure.supylabel("delta (points, negative = worse)", fontsize=9)
@@ -72,11 +77,11 @@ def _draw_panel(axes: Axes, rows: pd.DataFrame, margin: float) -> None:
     """One question: margin, zero, the deltas with their intervals, marked by verdict."""
     axes.axhspan(-margin, margin, color=BAND, zorder=0)
     axes.axhline(0, color=INK, linewidth=0.9, zorder=1)
-    axes.plot(rows["step"], rows["delta"], color=MUTED, linewidth=1, zorder=2)
+    axes.plot([0, *rows["place"]], [0, *rows["delta"]], color=MUTED, linewidth=1, zorder=2)
     for row in rows.itertuples():
         look = VERDICT_LOOKS[row.verdict]
-        axes.plot([row.step] * 2, [row.delta_low, row.delta_high], color=look["color"], zorder=3)
-        axes.plot([row.step], [row.delta], markeredgecolor=look["color"], zorder=4, **look)
+        axes.plot([row.place] * 2, [row.delta_low, row.delta_high], color=look["color"], zorder=3)
+        axes.plot([row.place], [row.delta], markeredgecolor=look["color"], zorder=4, **look)
     axes.grid(axis="y")
     axes.margins(x=0.08)
 

@@ -1,5 +1,6 @@
 """The tables of a report as data frames of unrounded numbers, in points."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import pandas as pd
@@ -156,20 +157,33 @@ def baseline_table(cells: Sequence[Cell]) -> pd.DataFrame:
 
 
 def steps_table(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Confirmatory deltas of the pairs named `BASE@STEP`, by base, question and step."""
+    """Confirmatory deltas of the pairs named `BASE@STEP`, and of BASE itself as the step `end`.
+
+    Returns:
+        Columns base, question, group, metric, step (text), place (of the step in its training run,
+        from 1), delta, delta_low, delta_high, p_adjusted, verdict; sorted by base, question, place.
+    """
     steps = [(training_step(cell.pair.name), cell) for cell in confirmatory(cells)]
-    table = pd.DataFrame(
-        [{"base": step[0], "step": step[1]} | _numbers(cell) for step, cell in steps if step]
-    )
+    bases = {step[0] for step, _ in steps if step}
+    found = [
+        {"base": step[0], "number": step[1]} | _numbers(cell)
+        if step
+        else {"base": cell.pair.name, "number": math.inf} | _numbers(cell)
+        for step, cell in steps
+        if step or cell.pair.name in bases
+    ]
+    table = pd.DataFrame(found)
     if table.empty:
         return table
+    table["step"] = [f"{n:.0f}" if math.isfinite(n) else "end" for n in table["number"]]
+    table["place"] = table.groupby("base")["number"].rank(method="dense").astype(int)
     order = {label: i for i, label in enumerate(dict.fromkeys(cell.label for cell in cells))}
     table = table.sort_values(
-        ["base", "question", "step"], key=lambda c: c.map(order) if c.name == "question" else c
+        ["base", "question", "place"], key=lambda c: c.map(order) if c.name == "question" else c
     )
     return table[
-        ["base", "question", "group", "metric", "step", "delta", "delta_low", "delta_high",
-         "p_adjusted", "verdict"]
+        ["base", "question", "group", "metric", "step", "place", "delta", "delta_low",
+         "delta_high", "p_adjusted", "verdict"]
     ].reset_index(drop=True)  # fmt: skip
 
 

@@ -67,12 +67,27 @@ def test_points_outside_fall_into_the_nearest_cell():
     np.testing.assert_array_equal(cell_of(points, (2, 2)), [[2, 3]])
 
 
-def test_decoding_refines_the_peak_by_its_neighbours():
-    heat = np.zeros((2, 63))
-    heat[0, 0] = 1.0  # the corner has no neighbours above or to the left
-    heat[1, [31, 32, 60]] = [0.4, 0.4, 0.2]  # what lies far from the peak has no say
+def test_decoding_minimises_the_expected_distance():
+    rng = np.random.default_rng(0)
+    heat = rng.dirichlet(np.full(63, 0.1), size=20)
     centres = cell_centres(GRID)
-    np.testing.assert_allclose(decode(heat, GRID), [centres[0], (centres[31] + centres[32]) / 2])
+    for probability, point in zip(heat, decode(heat, GRID), strict=True):
+
+        def risk(xy, probability=probability):
+            return probability @ np.linalg.norm(centres - xy, axis=1)
+
+        best = minimize(risk, probability @ centres, method="Nelder-Mead", options={"xatol": 1e-6})
+        assert risk(point) <= best.fun + 1e-5
+
+
+def test_a_certain_cell_decodes_to_its_centre_and_a_tie_to_the_point_between():
+    heat = np.zeros((3, 63))
+    heat[0, 0] = 1.0
+    heat[1, [31, 32]] = 0.5
+    heat[2, [31, 62]] = [0.7, 0.3]  # more than half in one cell: its centre is the median
+    centres = cell_centres(GRID)
+    expected = [centres[0], (centres[31] + centres[32]) / 2, centres[31]]
+    np.testing.assert_allclose(decode(heat, GRID), expected, atol=1e-3)
 
 
 def test_the_basis_moves_with_the_head_and_turns_with_the_angle():

@@ -18,10 +18,10 @@ def world(sizes, *, per_cluster=2, seed=0, c=3):
 
 
 def test_the_path_runs_from_1e_minus_4_to_10():
-    assert len(STRENGTHS) == 8
-    assert STRENGTHS[0] == pytest.approx(1e-4)
+    assert len(STRENGTHS) == 9
+    assert STRENGTHS[0] == pytest.approx(1e-5)
     assert STRENGTHS[-1] == pytest.approx(10)
-    np.testing.assert_allclose(np.diff(np.log(STRENGTHS)), np.log(1e5) / 7)
+    np.testing.assert_allclose(np.diff(np.log(STRENGTHS)), np.log(1e6) / 8)
 
 
 def test_with_validation_rows_the_test_rows_are_only_predicted():

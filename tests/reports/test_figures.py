@@ -124,17 +124,24 @@ def test_readers_csv_is_what_is_drawn(
 
 def test_steps_csv_is_what_is_drawn(world: Path, tmp_path: Path, drawn: list[Figure]) -> None:
     table = steps_table(judged_cells(read_records(world), margin=2.0, alpha=0.05))
-    assert table.groupby("question").step.apply(list).iloc[0] == [200, 400, 800, 1600]
+    assert table.groupby("question").step.apply(list).iloc[0] == [
+        "200",
+        "400",
+        "800",
+        "1600",
+        "end",
+    ]
     png = steps.steps_figure(table, tmp_path / "steps", NOTES, 2.0)
     data = pd.read_csv(png.with_suffix(".csv"))
     axes = drawn[0].axes
     titles = [ax.get_title("left").split("\n")[0] for ax in axes]
     assert titles[0] == "expression (social)"
     assert titles[-1] == "backdrop (control)"
-    line = next(one for one in axes[0].lines if len(one.get_xdata()) == 4)
+    line = next(one for one in axes[0].lines if len(one.get_xdata()) == 6)
     expression = data[data.question == "expression"]
-    assert list(line.get_xdata()) == list(expression.step)
-    assert list(line.get_ydata()) == list(expression.delta)
+    assert list(line.get_xdata()) == [0, *expression.place]
+    assert list(line.get_ydata()) == [0, *expression.delta]
+    assert [label.get_text() for label in axes[-1].get_xticklabels()] == ["0", *expression.step]
 
 
 @pytest.mark.parametrize("blocks", [1, 40])
