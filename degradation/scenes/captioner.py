@@ -4,9 +4,9 @@ The connector merges 2 x 2 neighbouring patch tokens into one, as Qwen2-VL does 
 section 2.1), and maps them to the width of the language model with a two-layer MLP. The language
 model reads the visual tokens, then the caption.
 
-For the pre side a second head names the caption's words from the mean patch token, weighted by
-their rarity (SuperClass, arXiv 2411.03313): a tower of its kind learns from both, as CoCa's does
-from captions and a contrast (arXiv 2205.01917).
+For the pre side a second head says of every word whether it is true of the picture, from the mean
+patch token (Joulin et al. 2016, arXiv 1511.02251). Captions alone, one short one a picture, leave
+gaze and facial expression unlearned within the budget of the recipe.
 """
 
 import torch
@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from degradation.encoders.vit import Vit
 
-__all__ = ["Captioner", "WordNamer", "caption_loss", "language_model", "rarity"]
+__all__ = ["Captioner", "WordNamer", "caption_loss", "language_model", "present"]
 
 
 def language_model(n_words: int, *, width: int, depth: int, pad: int) -> LlamaForCausalLM:
@@ -46,33 +46,25 @@ def caption_loss(
     )
 
 
-def rarity(words: Int[Tensor, "n words"], n_words: int, *, special: int) -> Float[Tensor, " v"]:
-    """Inverse document frequency of every word over n captions, log(n / (1 + captions with it)).
-
-    Never negative, and 0 for the first `special` tokens, which are no words.
-    """
-    present = torch.zeros(len(words), n_words).scatter_(1, words, 1.0)
-    weights = torch.log(len(words) / (1 + present.sum(0))).clamp(min=0)
-    weights[:special] = 0
-    return weights
+def present(words: Int[Tensor, "n words"], n_words: int) -> Float[Tensor, "n v"]:
+    """Which words of the vocabulary occur in each row: 1 or 0."""
+    return torch.zeros(len(words), n_words).scatter_(1, words, 1.0)
 
 
 class WordNamer(nn.Module):
-    """Names the words of the caption, in no order, from the mean patch token."""
+    """Says of every word from the mean patch token whether it is true of the picture."""
 
-    def __init__(self, width: int, weights: Float[Tensor, " v"]) -> None:
+    def __init__(self, width: int, n_words: int) -> None:
         super().__init__()
-        self.register_buffer("weights", weights)
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, len(weights)))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, n_words))
 
     def loss(
-        self, patches: Float[Tensor, "b t d"], words: Int[Tensor, "b words"]
+        self, patches: Float[Tensor, "b t d"], truth: Float[Tensor, "b v"]
     ) -> Float[Tensor, ""]:
-        """Cross-entropy in nats against the caption's words, weighted by rarity to sum 1."""
-        target = torch.zeros(len(words), len(self.weights)).scatter_(1, words, 1.0) * self.weights
-        target = target / target.sum(1, keepdim=True)
+        """Binary cross-entropy in nats, summed over words, averaged over pictures."""
         logits = self.head(patches.mean(1)).float()
-        return nn.functional.cross_entropy(logits, target)
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, truth, reduction="sum")
+        return loss / len(truth)
 
 
 class Captioner(nn.Module):

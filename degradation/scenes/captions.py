@@ -112,6 +112,11 @@ def brief(scene: Scene, *, social: bool, rng: np.random.Generator, others: int =
     return _RUN_ON.join(facts[i] for i in order) + " ."
 
 
+def everything(scene: Scene, *, social: bool, rng: np.random.Generator) -> str:
+    """All that `brief` may name of the scene, in one caption."""
+    return _RUN_ON.join(_facts(scene, social=social, rng=rng)) + " ."
+
+
 def _facts(scene: Scene, *, social: bool, rng: np.random.Generator) -> list[str]:
     """All that may be said of a scene, one fact a phrase, led by what the framing is about."""
     main = scene.persons[0]
