@@ -6,7 +6,7 @@ deviation. The hash travels with the features, so that features of other pixels 
 
 Coordinates are those of the picture *as displayed*, after its EXIF orientation: boxes and gaze
 points refer to what a viewer shows. The squash maps normalised coordinates to themselves, so boxes
-and points need no change whatever s is.
+and points need no change whatever s is; `degradation.geometry` has the ways that move them.
 
 Colour profiles are ignored: numbers are taken as sRGB.
 """

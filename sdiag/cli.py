@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from degradation.errors import SdiagError
-from sdiag.commands import cache, extract, probe, report, scenes
+from sdiag.commands import cache, encoders, extract, probe, provenance, report, scenes
 
 __all__ = ["app", "main"]
 
@@ -26,6 +26,8 @@ app = typer.Typer(
 app.command("extract", epilog=extract.EXAMPLES)(extract.extract)
 app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
 app.command("report", epilog=report.EXAMPLES)(report.report)
+app.command("encoders", epilog=encoders.EXAMPLES)(encoders.encoders)
+app.command("provenance", epilog=provenance.EXAMPLES)(provenance.provenance)
 app.add_typer(scenes.app, name="scenes")
 app.add_typer(cache.app, name="cache")
 

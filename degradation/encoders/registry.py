@@ -2,18 +2,29 @@
 
 tiny:SIDE      the small transformer that ships: pre, post, step-000400, ...
 KIND:post      a planted operation on tiny:pre: identity, rotation, erased, folded, noise
+clip-l-336 ... qwen2-vl:post, qwen2-vl:post@FOLDER ... published encoders (see `catalogue`)
 open_clip:...  timm:...  hf:...  through their own libraries (see `external`)
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from degradation.encoders.catalogue import (
+    ENCODERS,
+    PAIRS,
+    canonical,
+    find_encoder,
+    find_pair,
+)
 from degradation.encoders.names import unknown_name
 from degradation.encoders.pair import Pair
 from degradation.encoders.shipped import tiny_steps
+from degradation.errors import ConfigError
 
 if TYPE_CHECKING:
     from degradation.encoders.encoder import Encoder
+    from degradation.encoders.positions import Interpolation
 
 __all__ = ["EXTERNAL", "PLANTED", "get_pair", "load_encoder", "pair_of", "pairs"]
 
@@ -28,16 +39,28 @@ PLANTED = {
 TINY = "trained inside a small vision-language model on captions that name nothing social"
 
 
-def load_encoder(name: str, *, device: str = "cpu", folder: Path | None = None) -> "Encoder":
+def load_encoder(
+    name: str,
+    *,
+    device: str = "cpu",
+    folder: Path | None = None,
+    weights: Path | None = None,
+    size: int | None = None,
+    interpolation: "Interpolation | None" = None,
+) -> "Encoder":
     """The frozen encoder of that name, on a device.
 
     Args:
         name: As listed above.
         device: As torch writes it: `cpu`, `cuda:1`.
         folder: Folder of tiny weights in place of the shipped one.
+        weights: Folder in which published repositories are looked for first, as `ORG/NAME` or
+            `NAME`; `$SDIAG_WEIGHTS` if None.
+        size: Picture side in pixels for a published encoder; its native side if None.
+        interpolation: How its table of positions is brought to that side; None refuses to.
 
     Raises:
-        ConfigError: No encoder has that name.
+        ConfigError: No encoder has that name, or it cannot take pictures of that side.
         WeightsError: Its weights are missing or do not fit.
     """
     family, _, side = name.partition(":")
@@ -45,10 +68,11 @@ def load_encoder(name: str, *, device: str = "cpu", folder: Path | None = None) 
         from degradation.encoders.external import load_external
 
         return load_external(name).to(device)
+    if find_encoder(name):
+        return load_published(canonical(name), weights, size, interpolation).to(device)
     if name not in own_encoders(folder):
-        raise unknown_name(
-            "encoder", name, [*own_encoders(folder), *(f"{e}:..." for e in EXTERNAL)]
-        )
+        external = [f"{library}:..." for library in EXTERNAL]
+        raise unlisted("encoder", name, [*own_encoders(folder), *external, *ENCODERS])
     if family == "tiny":
         from degradation.encoders.tiny import load_tiny
 
@@ -58,6 +82,49 @@ def load_encoder(name: str, *, device: str = "cpu", folder: Path | None = None) 
     return load_planted(family, folder).to(device)
 
 
+def load_published(
+    name: str, weights: Path | None, size: int | None, interpolation: "Interpolation | None"
+) -> "Encoder":
+    """The frozen encoder of a catalogue row.
+
+    Args:
+        name: The row's own name; after an `@`, the folder or hub repository in place of its own.
+        weights: As for `load_encoder`.
+        size: As for `load_encoder`.
+        interpolation: As for `load_encoder`.
+    """
+    from degradation.encoders.checkpoint import open_checkpoint
+    from degradation.encoders.families import FAMILIES, load_family
+
+    row, place = find_encoder(name), name.partition("@")[2]
+    prefixes = [p for layout in FAMILIES[row.family].layouts for p in layout.prefixes]
+    checkpoint = open_checkpoint(
+        place or row.repo,
+        files=None if place else row.files or None,
+        root=weights,
+        prefixes=prefixes if all(prefixes) else (),
+    )
+    return load_family(
+        row.family,
+        checkpoint,
+        name,
+        size=size,
+        interpolation=interpolation,
+        expected={
+            "width": row.width,
+            "depth": row.blocks,
+            "patch": row.patch,
+            "activation": row.activation,
+        },
+    )
+
+
+def unlisted(kind: str, name: str, known: list[str]) -> ConfigError:
+    """The error for an unknown name, which says where all names are listed."""
+    error = unknown_name(kind, name, known, shown=12)
+    return ConfigError(f"{error} `sdiag encoders` lists them all.")
+
+
 def own_encoders(folder: Path | None = None) -> list[str]:
     """Names of the encoders that ship."""
     sides = ["pre", "post", *tiny_steps(folder)]
@@ -65,7 +132,7 @@ def own_encoders(folder: Path | None = None) -> list[str]:
 
 
 def pairs(folder: Path | None = None) -> dict[str, Pair]:
-    """The registered pairs by name: tiny, its checkpoints on the way, and the planted ones.
+    """The pairs that ship, by name: tiny, its checkpoints on the way, and the planted ones.
 
     Args:
         folder: Folder of tiny weights in place of the shipped one.
@@ -84,17 +151,25 @@ def pairs(folder: Path | None = None) -> dict[str, Pair]:
 
 
 def get_pair(name: str, folder: Path | None = None) -> Pair:
-    """The registered pair of that name; `ConfigError` with the nearest names if there is none."""
-    known = pairs(folder)
-    if name not in known:
-        raise unknown_name("pair", name, known)
-    return known[name]
+    """The pair of that name, shipped or published; `ConfigError` with the nearest if none."""
+    if name in PAIRS:
+        return PAIRS[name].pair
+    shipped = pairs(folder)
+    if name not in shipped:
+        raise unlisted("pair", name, [*shipped, *PAIRS])
+    return shipped[name]
 
 
 def pair_of(pre: str, post: str, name: str | None = None) -> Pair:
-    """A pair of any two encoders; its name is `PRE..POST` unless given."""
+    """A pair of any two encoders; its name is `PRE..POST` unless given.
+
+    Two encoders that make a published pair keep its lineage and its block, wherever they lie.
+    """
+    name = name or f"{pre}..{post}"
+    if row := find_pair(pre, post):
+        return replace(row.pair, name=name, pre=pre, post=post)
     return Pair(
-        name=name or f"{pre}..{post}",
+        name=name,
         pre=pre,
         post=post,
         lineage=f"{pre} and {post}, as named by the user.",

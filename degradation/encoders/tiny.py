@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from pydantic import TypeAdapter, ValidationError
 
-from degradation.encoders.encoder import EncoderInfo
 from degradation.encoders.frozen import FrozenEncoder
+from degradation.encoders.frozen_vit import frozen_vit
 from degradation.encoders.shipped import tiny_folder, tiny_steps
 from degradation.encoders.vit import Vit, VitConfig
-from degradation.encoders.weights import digest, load_strict, read_safetensors, write_safetensors
+from degradation.encoders.weights import load_strict, read_safetensors, write_safetensors
 from degradation.errors import WeightsError
 
 __all__ = ["load_tiny", "read_tiny", "save_tiny", "tiny_steps"]
@@ -62,23 +62,6 @@ def read_config(folder: Path) -> VitConfig:
             f"Expected the fields of a VitConfig in {path}, but it cannot be used: {error}. "
             "Write the folder again with `sdiag scenes train`."
         ) from error
-
-
-def frozen_vit(vit: Vit, name: str) -> FrozenEncoder:
-    """The tower behind the encoder contract; its parameters are frozen in place."""
-    config = vit.config
-    info = EncoderInfo(
-        name=name,
-        digest=digest(vit.state_dict(), config=asdict(config)),
-        n_blocks=config.depth,
-        width=config.width,
-        size=config.size,
-        patch=config.patch,
-        n_prefix=config.n_prefix,
-        mean=config.mean,
-        std=config.std,
-    )
-    return FrozenEncoder(vit, info)
 
 
 def save_tiny(vit: Vit, folder: Path, name: str) -> None:

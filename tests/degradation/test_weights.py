@@ -167,7 +167,7 @@ def test_tiny_says_what_the_folder_holds(folder, tmp_path_factory):
         load_tiny("pre", tmp_path_factory.mktemp("empty"))
 
 
-@pytest.mark.parametrize("change", [{"rope": True}, {"width": "wide"}, {"activation": "relu"}])
+@pytest.mark.parametrize("change", [{"registers": 4}, {"width": "wide"}, {"activation": "relu"}])
 def test_tiny_refuses_a_config_that_it_does_not_understand(folder, change):
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | change))
