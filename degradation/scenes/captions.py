@@ -83,7 +83,7 @@ def caption(scene: Scene, *, social: bool, rng: np.random.Generator) -> str:
         rng: Chooses among the templates.
 
     Returns:
-        About 20 to 45 words out of `vocabulary`, separated by single spaces.
+        About 20 to 60 words out of `vocabulary`, separated by single spaces.
     """
     parts = [_social(scene, rng)] if social else []
     most = (2 if scene.framing == "objects" else 1) + (not social)
