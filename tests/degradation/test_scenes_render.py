@@ -24,7 +24,7 @@ _SOCIAL = set(
     like dislike thumbs thumb peace point ok sign finger fingers hand looks looking look
     viewer away friends family couple love loving professional commercial relation intimate
     non-intimate strangers partners meeting sale deal together close none other suit
-    apron straight left-turned right-turned raised lowered leftward rightward upward downward
+    apron left-turned right-turned raised lowered leftward rightward upward downward
     past
     """.split()  # noqa: SIM905
 )
