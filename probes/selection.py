@@ -23,6 +23,8 @@ __all__ = ["STRENGTHS", "Fitted", "Plan", "Problem", "Readout", "Stage", "make_p
 
 STRENGTHS = tuple(float(s) for s in np.logspace(-5, 1, 9))
 """Nine strengths from 1e-5 to 10, evenly spaced in the logarithm."""
+WEAK = 1e-3
+"""Strengths below this are tried only when the data ask for them."""
 FOLDS = 5
 
 Rows = Int64[np.ndarray, " _"]
@@ -111,11 +113,28 @@ def read_out(problem: Problem, plan: Plan, strengths: Sequence[float] = STRENGTH
 
 
 def _choose(problem: Problem, stage: Stage, strengths: list[float]) -> float:
-    """The strength with the lowest held-out loss; of equals the strongest."""
+    """The strength with the lowest held-out loss; of equals the strongest.
+
+    Strengths below `WEAK` cost most and are seldom best: they are tried only if the weakest of the
+    others is the best of those.
+    """
+    weak = [s for s in strengths if s < WEAK]
+    tried = strengths[len(weak) :] or strengths
+    total = _held_out_losses(problem, stage, tried)
+    if weak and tried != strengths and total.argmin() == 0:
+        tried = strengths
+        total = np.concatenate([_held_out_losses(problem, stage, weak), total])
+    return tried[len(total) - 1 - int(total[::-1].argmin())]
+
+
+def _held_out_losses(
+    problem: Problem, stage: Stage, strengths: list[float]
+) -> Float64[np.ndarray, " b"]:
+    """Loss of each strength, added over all held-out rows."""
     total = np.zeros(len(strengths))
     for fit, held in stage.trials:
         total += np.nansum(problem.fit(fit, strengths, final=False).losses(held), axis=1)
-    return strengths[len(total) - 1 - int(total[::-1].argmin())]
+    return total
 
 
 def make_plan(

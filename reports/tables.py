@@ -99,7 +99,7 @@ def _numbers(cell: Cell) -> dict[str, object]:
 
 
 def changes_table(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Rows broken and fixed, at the confirmatory block and probe of each question.
+    """Rows broken and fixed, at the confirmatory block and probe of each question, once a question.
 
     Returns:
         Columns pair, question, n, broken, fixed, p_mcnemar; empty where no outcome of the
@@ -116,7 +116,7 @@ def changes_table(cells: Sequence[Cell]) -> pd.DataFrame:
             "p_mcnemar": cell.comparison.p_mcnemar,
         }
         for cell in cells
-        if cell.comparison.broken is not None and _place(cell) in declared
+        if cell.comparison.p_mcnemar is not None and _place(cell) in declared
     ]
     return pd.DataFrame(rows, columns=["pair", "question", "n", "broken", "fixed", "p_mcnemar"])
 

@@ -83,7 +83,7 @@ def caption(scene: Scene, *, social: bool, rng: np.random.Generator) -> str:
         rng: Chooses among the templates.
 
     Returns:
-        About 20 to 45 words out of `vocabulary`, separated by single spaces.
+        About 20 to 60 words out of `vocabulary`, separated by single spaces.
     """
     parts = [_social(scene, rng)] if social else []
     most = (2 if scene.framing == "objects" else 1) + (not social)
@@ -236,8 +236,8 @@ def _social(scene: Scene, rng: np.random.Generator) -> str:
 def _gaze(scene: Scene, rng: np.random.Generator) -> str:
     """Where the main person looks, at the viewer, a thing, the other person or past them.
 
-    The words for the head and for the way of the gaze are used for nothing else, so that they mean
-    the same wherever they stand.
+    The words for the head and for the way of the gaze are used for nothing else (but `straight`,
+    which hair can be too), so that they mean the same wherever they stand.
     """
     main = scene.persons[0]
     verb = f"with {_head(main)} {pick(rng, ('looks', 'is looking'))}"

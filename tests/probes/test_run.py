@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -358,6 +360,28 @@ def test_a_changed_predictions_file_is_noticed(spec, rows, probe, tmp_path):
     (folder / PREDICTIONS).write_bytes(data)
     with pytest.raises(DataError, match="changed after the run"):
         read_run(folder)
+
+
+def test_a_full_disk_leaves_the_earlier_result(write_world, spec, rows, tmp_path, monkeypatch):
+    task, splits = class_world(spec, rows)
+    root = write_world(task, splits, pair="planted", block=None)
+
+    def run(seed):
+        return probe_pair(
+            root, task.name, "planted", results=tmp_path / "results", draws=200, seed=seed
+        )
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    record = run(seed=0)
+    folder = tmp_path / "results" / "planted" / task.name
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CacheError, match="No space left on device"):
+        run(seed=5)
+    monkeypatch.undo()
+    assert read_run(folder) == record
+    assert sorted(path.name for path in folder.iterdir()) == [PREDICTIONS, RECORD]
 
 
 def test_files_that_are_no_results_are_refused(tmp_path):

@@ -17,7 +17,7 @@ def world(sizes, *, per_cluster=2, seed=0, c=3):
     return splits, np.ones(n, bool), clusters, labels
 
 
-def test_the_path_runs_from_1e_minus_4_to_10():
+def test_the_path_runs_from_1e_minus_5_to_10():
     assert len(STRENGTHS) == 9
     assert STRENGTHS[0] == pytest.approx(1e-5)
     assert STRENGTHS[-1] == pytest.approx(10)
@@ -183,3 +183,12 @@ def test_test_labels_cannot_move_the_strength_or_the_scores():
     two = read_out(ClassProblem(features, other, 3), plan)
     assert one.strength == two.strength
     np.testing.assert_array_equal(one.scores, two.scores)
+
+
+@pytest.mark.parametrize(("best", "asked"), [(1.0, 6), (1e-5, 9)])
+def test_weak_strengths_are_tried_only_where_the_data_ask_for_them(best, asked):
+    plan = make_plan(*world({"train": 30, "val": 10, "test": 12}), seed=0, name="q")
+    recorder = Recorder(best)
+    readout = read_out(recorder, plan)
+    assert readout.strength == min(STRENGTHS, key=lambda s: abs(np.log(s / best)))
+    assert sum(len(strengths) for _, strengths, final in recorder.fitted if not final) == asked

@@ -114,6 +114,7 @@ def test_counts_baselines_and_left_out_rows_repeat_the_records(
         for one in record.comparisons
         if one.metric == "accuracy" and one.block == 5
     }
+    assert len(changes) == 1 + len(counted)
     assert {row[0]: tuple(int(number(c)) for c in row[1:4]) for row in changes[1:]} == counted
     baselines = next(t for t in tables if "pixels" in t[0])
     for row in baselines[1:]:
