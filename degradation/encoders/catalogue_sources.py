@@ -108,7 +108,7 @@ _SIGLIP2_384 = replace(
     lineage="SigLIP 2 So400m/14 at 384 px: sigmoid loss, captioning decoder and self-distillation.",
     source="Tschannen et al. 2025, arXiv 2502.14786; model card",
     parameters=412_984_944,
-    size=384,
+    size=378,  # 27 whole patches; the last 6 of 384 pixels are never seen
 )
 
 
@@ -181,7 +181,7 @@ ROWS: tuple[EncoderRow, ...] = (
         repo="google/siglip-so400m-patch14-384",
         lineage="SigLIP So400m/14: sigmoid loss on WebLI image-text pairs at 384 px.",
         parameters=412_984_944,
-        size=384,
+        size=378,  # as for siglip2
     ),
     _SIGLIP2_384,
     _siglip2_patch16("large", 512, 304_145_408, 24, 1024),

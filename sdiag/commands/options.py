@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Cache", "Json", "Results", "Tasks", "emit"]
+__all__ = ["Cache", "Json", "Results", "Tasks", "Weights", "emit"]
 
 Cache = Annotated[
     Path, typer.Option("--cache", help="Folder of the feature cache.", envvar="SDIAG_CACHE")
@@ -17,6 +17,12 @@ Results = Annotated[
 Tasks = Annotated[
     list[str] | None,
     typer.Option("--task", "-t", help="Task name; repeat for several. Default: all."),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="SDIAG_WEIGHTS", help="Folder in which ORG/NAME or NAME is looked for first."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON on stdout.")]
 

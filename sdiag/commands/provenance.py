@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdiag.commands.options import Json, emit
+from sdiag.commands.options import Json, Weights, emit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,12 +39,7 @@ def provenance(
         list[str] | None,
         typer.Option("--candidate", "-c", help="Encoder it may come from; repeat for several."),
     ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            envvar="SDIAG_WEIGHTS", help="Folder in which ORG/NAME or NAME is looked for first."
-        ),
-    ] = None,
+    weights: Weights = None,
     out: Annotated[Path, typer.Option(help="Folder for the account, figure and numbers.")] = Path(
         "sdiag-provenance"
     ),
