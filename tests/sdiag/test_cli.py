@@ -11,6 +11,8 @@ COMMANDS = (
     ("extract",),
     ("probe",),
     ("report",),
+    ("encoders",),
+    ("provenance",),
     ("scenes", "preview"),
     ("scenes", "train"),
     ("cache", "ls"),
