@@ -1,29 +1,28 @@
 """Pictures in, features out: both sides of a pair, and the plain pictures, in one pass.
 
-Each picture is opened and squared once; the same pixels go to both encoders. Threads read ahead
-while the main thread computes. What is finished is on disk: a killed run goes on where it stopped.
+Each picture is opened and scaled once; the same pixels go to both encoders. The stages run beside
+each other: threads open pictures, the main thread feeds the encoders, one thread collects features
+and writes shards. What is finished is on disk: a killed run goes on where it stopped. Several
+processes share the shards of one cache.
 """
 
-import logging
+import math
 import sys
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from tqdm import tqdm
 
 from degradation.cache import (
     PairEntry,
-    Shard,
     Storage,
     Store,
     check_paired,
@@ -32,21 +31,32 @@ from degradation.cache import (
     open_store,
     write_pair,
 )
+from degradation.cache.schema import features_folder
+from degradation.cache.shards import ShardCard
+from degradation.encode import Pending, upload
 from degradation.encoders.encoder import Encoder
 from degradation.encoders.pair import Pair
 from degradation.errors import ConfigError, DataError
-from degradation.pixels import pixel_hash, square, to_rgb
-from degradation.sides import Side, plan_sides
+from degradation.growing import GrowingShard
+from degradation.pictures_cache import pictures_cache
+from degradation.pipeline import in_order, read_ahead
+from degradation.placement import rows_in_arrays
+from degradation.protocol import Protocol
+from degradation.ranks import ALONE, Ranks
+from degradation.reading import Reader, Sample
+from degradation.sides import Side, plan_sides, settled
 from degradation.tasks.task import Rows, Task
 
 __all__ = ["ExtractReport", "extract"]
 
-log = logging.getLogger(__name__)
+_STANDARD = Protocol()
+_IN_FLIGHT = 2
+"""Batches whose features may wait to be collected; enough that a GPU never waits for the host."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractReport:
-    """What an extraction did.
+    """What an extraction did; the numbers are those of all its processes together.
 
     Attributes:
         entry: The pair entry, with the addresses of the features.
@@ -55,9 +65,9 @@ class ExtractReport:
         images: Pictures opened in this run.
         images_per_second: Over the whole run; 0 if all was there.
         skipped_shards: Shards of any side that were on disk already.
-        read_seconds: Time spent waiting for pictures.
-        infer_seconds: Time spent in the encoders.
-        write_seconds: Time spent writing.
+        read_seconds: Time that this process waited for pictures.
+        infer_seconds: Time that it fed the encoders and waited for them.
+        write_seconds: Time spent writing, beside the rest.
     """
 
     entry: PairEntry
@@ -69,16 +79,6 @@ class ExtractReport:
     read_seconds: float
     infer_seconds: float
     write_seconds: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Picture:
-    """One sample as read: its pixels and their hash, or the reason why there are none."""
-
-    row: int
-    pixels: UInt8[np.ndarray, "f s s 3"] | None = None
-    hash: bytes = b""
-    reason: str = ""
 
 
 @dataclass(slots=True)
@@ -105,15 +105,19 @@ def extract(
     post: Encoder,
     *,
     root: Path,
+    protocol: Protocol = _STANDARD,
     size: int | None = None,
     blocks: Sequence[int] | None = None,
     token_blocks: Sequence[int] = (),
     batch_size: int = 64,
     shard_rows: int = 256,
     device: str = "cpu",
-    compute_dtype: torch.dtype = torch.float32,
+    compute_dtype: torch.dtype | None = None,
     storage: Storage = "float16",
     workers: int = 1,
+    compile: bool = False,
+    cache_pictures: bool = False,
+    ranks: Ranks = ALONE,
     progress: bool = True,
 ) -> ExtractReport:
     """Extract the features of both sides of a pair on one split into the cache.
@@ -125,21 +129,27 @@ def extract(
         pre: Encoder before.
         post: Encoder after.
         root: Root of all caches.
-        size: Picture side in pixels; by default the native one of `pre`.
-        blocks: Blocks to pool; by default all that both sides have.
+        protocol: How pictures become pixels, and pixels features. Its positions are only recorded:
+            the encoders come with theirs. `native_norm` and geometry `native` are refused.
+        size: Picture side in pixels; by default that of the protocol, or the native one of `pre`.
+        blocks: Blocks to pool; by default those of the protocol, or all that both sides have.
         token_blocks: Blocks whose token maps are stored too; they are large, and no probe of this
-            version reads them.
+            version reads them. Their cells are of the array, not of the picture.
         batch_size: Pictures (frames) per batch.
         shard_rows: Rows per shard; all of a shard's features are held in memory.
         device: Torch device.
-        compute_dtype: torch.float32, or torch.bfloat16 for autocast.
+        compute_dtype: torch.float32, or torch.bfloat16 for autocast; by default the dtype of the
+            protocol.
         storage: Dtype on disk; a shard that float16 would harm is float32 all the same.
         workers: Threads that open pictures.
+        compile: Compile the forward passes; they then have caches of their own.
+        cache_pictures: Keep the scaled pictures below `root`, for the next pair of this size.
+        ranks: The processes that share the work; all of them must call this function.
         progress: Show a bar on stderr.
 
     Raises:
         ConfigError: An option does not fit the task or the encoders.
-        DataError: The split has no rows, or fewer than half of its pictures can be opened.
+        DataError: The split has no rows, or fewer than half of them can be used.
         PairingError: Token maps asked for, but the grids differ; or a side that was already in
             the cache saw other pixels.
         CacheError: Another process writes the same cache, or the disk is full.
@@ -149,25 +159,37 @@ def extract(
     rows = task.read(split)
     if len(rows) == 0:
         raise DataError(f"Split {split!r} of {task.spec.name} has no rows. Name another split.")
-    sides = plan_sides(
-        task.spec, split, rows, pair, pre, post, size=size, blocks=blocks, device=device,
-        token_blocks=token_blocks, shard_rows=shard_rows, compute_dtype=compute_dtype,
-        storage=storage,
+    per_batch = max(1, batch_size // rows.pictures.shape[1])
+    protocol = settled(
+        protocol, (pre.info, post.info), size=size, blocks=blocks, token_blocks=token_blocks,
+        compute_dtype=compute_dtype,
     )  # fmt: skip
+    sides = plan_sides(
+        task.spec, split, rows, pre, post, protocol, shard_rows=shard_rows, device=device,
+        storage=storage, compile_for=per_batch if compile else None,
+    )  # fmt: skip
+    kept = pictures_cache(root, task.spec, protocol.geometry) if cache_pictures else None
+    reader = Reader(task, rows, protocol.geometry, cache=kept, check_every=shard_rows)
     started = time.perf_counter()
-    title = f"{task.spec.name} {split}"
-    with tqdm(desc=title, unit="img", file=sys.stderr, disable=not progress) as bar:
+    with tqdm(
+        desc=f"{task.spec.name} {split}",
+        unit="img",
+        file=sys.stderr,
+        disable=not (progress and ranks.leads),
+    ) as bar:
         state = _Progress(bar)
-        skipped = _fill(task, rows, sides, root, batch_size, workers, state)
+        stages = _Stages(reader, device, per_batch, workers, protocol.mask_pad, state)
+        skipped = _fill(stages, sides, root, ranks)
     seconds = time.perf_counter() - started
-    entry = _enter(root, pair, sides)
-    kept = open_features(root, entry.pre).rows
+    entry = ranks.once(partial(_enter, root, pair, sides))
+    images = sum(ranks.exchange(state.images))
+    in_cache = open_features(root, entry.pre).rows
     return ExtractReport(
         entry=entry,
-        rows=len(kept),
-        left_out=Counter(row.reason for row in kept.left_out),
-        images=state.images,
-        images_per_second=state.images / seconds,
+        rows=len(in_cache),
+        left_out=Counter(row.reason for row in in_cache.left_out),
+        images=images,
+        images_per_second=images / seconds,
         skipped_shards=skipped,
         read_seconds=state.seconds["read"],
         infer_seconds=state.seconds["infer"],
@@ -196,121 +218,132 @@ def _enter(root: Path, pair: Pair, sides: tuple[Side, Side, Side]) -> PairEntry:
     return entry
 
 
-def _fill(
-    task: Task,
-    rows: Rows,
-    sides: Sequence[Side],
-    root: Path,
-    batch_size: int,
-    workers: int,
-    state: _Progress,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """How the work on one split is done: its reader, and arguments of `extract`."""
+
+    reader: Reader
+    device: str
+    per_batch: int
+    workers: int
+    mask_pad: bool
+    state: _Progress
+
+
+def _fill(stages: _Stages, sides: Sequence[Side], root: Path, ranks: Ranks) -> int:
     """Complete the caches of all sides; returns the number of shards that were there already."""
-    key = sides[0].key
+    rows, shard_rows = stages.reader.rows, sides[0].key.shard_rows
     # The same encoder on both sides has one address: it is computed once.
-    distinct = {side.key.address: side for side in sides}.values()
-    frames = rows.pictures.shape[1]
-    starts = range(0, len(rows), key.shard_rows)
-    spans = {k: range(i, min(i + key.shard_rows, len(rows))) for k, i in enumerate(starts)}
+    distinct = list({side.key.address: side for side in sides}.values())
+    numbers = range(math.ceil(len(rows) / shard_rows))
     with ExitStack() as stack:
-        work = [
-            (side, stack.enter_context(open_store(root, side.key)))
-            for side in distinct
+        work = _open_stores(stack, root, distinct, ranks)
+        present = sum(len(store.cards) for _, store in work)
+        skipped = present + len(numbers) * (len(distinct) - len(work))
+        todo = [n for n in numbers if any(n not in store.cards for _, store in work)]
+        mine = ranks.share(todo)
+        spans = {n: range(n * shard_rows, min((n + 1) * shard_rows, len(rows))) for n in mine}
+        stages.state.bar.reset(total=sum(map(len, spans.values())) * rows.pictures.shape[1])
+        _work_off(stages, spans, work, alone=ranks.count == 1)
+        new = [{n: store.cards[n] for n in mine} for _, store in work]
+        ranks.once(partial(_finish, rows, work, ranks.exchange(new)))
+    return skipped
+
+
+def _open_stores(
+    stack: ExitStack, root: Path, sides: Sequence[Side], ranks: Ranks
+) -> list[tuple[Side, Store]]:
+    """The sides that are not complete, with their stores, which the leading process locks."""
+
+    def open_all() -> dict[str, Mapping[int, ShardCard]]:
+        return {
+            side.key.address: stack.enter_context(open_store(root, side.key)).cards
+            for side in sides
             if not is_complete(root, side.key)
-        ]
-        cards = [store.cards for _, store in work]
-        todo = {k: span for k, span in spans.items() if any(k not in some for some in cards)}
-        written = sum(len(spans) - len(some) for some in cards)
-        positions = [row for span in todo.values() for row in span]
-        state.bar.reset(total=len(positions) * frames)
-        per_batch = max(1, batch_size // frames)
-        read = partial(_read, task, rows, key.protocol.size)
-        with closing(_read_ahead(read, positions, workers, window=2 * per_batch)) as pictures:
-            for number, span in todo.items():
-                missing = [(side, store) for side, store in work if number not in store.cards]
-                computing = [side for side, _ in missing]
-                shards = _compute(number, len(span), computing, rows, pictures, per_batch, state)
-                with state.timed("write"):
-                    for (_, store), shard in zip(missing, shards, strict=True):
-                        store.write(shard)
-                _check_left_out(rows, [store for _, store in work])
-        for side, store in work:
-            store.finish(rows, side.info, side.grid)
-    return len(spans) * len(distinct) - written
+        }
 
-
-def _compute(
-    number: int,
-    count: int,
-    sides: Sequence[Side],
-    rows: Rows,
-    pictures: Iterator[_Picture],
-    per_batch: int,
-    state: _Progress,
-) -> list[Shard]:
-    """The next `count` pictures as shard `number` of each side."""
-    parts = [defaultdict(list) for _ in sides]
-    kept: list[_Picture] = []
-    left_out: list[tuple[int, str]] = []
-    for start in range(0, count, per_batch):
-        with state.timed("read"):
-            batch = list(islice(pictures, min(per_batch, count - start)))
-        good = [picture for picture in batch if picture.pixels is not None]
-        left_out += [(picture.row, picture.reason) for picture in batch if picture.pixels is None]
-        kept += [replace(picture, pixels=None) for picture in good]
-        with state.timed("infer"):
-            if good:
-                pixels = np.stack([picture.pixels for picture in good])
-                batch_rows = rows.take(np.array([picture.row for picture in good]))
-                for side, arrays in zip(sides, parts, strict=True):
-                    for name, values in side.compute(pixels, batch_rows).items():
-                        arrays[name].append(values)
-        images = len(batch) * rows.pictures.shape[1]
-        state.images += images
-        state.bar.update(images)
-    hashes = np.frombuffer(b"".join(picture.hash for picture in kept), dtype=np.uint8)
-    return [
-        Shard(
-            number=number,
-            rows=np.array([picture.row for picture in kept], dtype=np.int64),
-            pixel_hashes=hashes.reshape(len(kept), 16),
-            arrays={name: np.concatenate(values) for name, values in arrays.items()},
-            left_out=tuple(left_out),
+    addresses = [side.key.address for side in sides]
+    if any(other != addresses for other in ranks.exchange(addresses)):
+        raise ConfigError(
+            "The processes of a run must extract the same, but these see other rows, weights or "
+            "options. Start all with the same command, on the same data."
         )
-        for arrays in parts
+    cards = ranks.once(open_all)
+    return [
+        (side, Store(features_folder(root, address), side.key, dict(cards[address])))
+        for side, address in zip(sides, addresses, strict=True)
+        if address in cards
     ]
 
 
-def _read(task: Task, rows: Rows, size: int, row: int) -> _Picture:
-    """Open and square the pictures of one row; a picture that cannot be read gives the reason."""
-    frames = []
-    for reference in rows.pictures[row]:
-        try:
-            frames.append(square(to_rgb(task.open(reference)), size))
-        except DataError as error:
-            # Without the name, so that pictures with the same fault are counted together.
-            return _Picture(row, reason=str(error).replace(reference, "<picture>"))
-    hashes = b"".join(pixel_hash(frame) for frame in frames)
-    if len(frames) > 1:
-        hashes = pixel_hash(np.frombuffer(hashes, dtype=np.uint8))
-    return _Picture(row, pixels=np.stack(frames), hash=hashes)
+def _work_off(
+    stages: _Stages,
+    spans: Mapping[int, range],
+    work: Sequence[tuple[Side, Store]],
+    *,
+    alone: bool,
+) -> None:
+    """Compute and commit the shards of `spans`, rows of the split by number, in order."""
+    state, plain = stages.state, any(side.launch is None for side, _ in work)
+    reader = replace(stages.reader, features=plain)
+    window = 2 * max(stages.per_batch, stages.workers)
+    positions = chain.from_iterable(spans.values())
+
+    def commit(shard: GrowingShard) -> None:
+        with state.timed("write"):
+            shard.write()
+        if alone:
+            _check_left_out(reader.rows, [store for _, store in work])
+
+    with (
+        closing(read_ahead(reader, positions, stages.workers, window)) as samples,
+        in_order(_IN_FLIGHT) as hand_over,
+    ):
+        for number, span in spans.items():
+            missing = [(side, store) for side, store in work if number not in store.cards]
+            shard = GrowingShard(number, span, missing)
+            for start in range(0, len(span), stages.per_batch):
+                with state.timed("read"):
+                    batch = list(islice(samples, min(stages.per_batch, len(span) - start)))
+                shard.left_out += [(one.row, one.reason) for one in batch if one.pixels is None]
+                if good := [one for one in batch if one.pixels is not None]:
+                    with state.timed("infer"):
+                        launched = _launch(missing, good, stages)
+                        read = [replace(one, pixels=None) for one in good]
+                        hand_over(partial(shard.add, read, launched))
+                images = len(batch) * reader.rows.pictures.shape[1]
+                state.images += images
+                state.bar.update(images)
+            hand_over(partial(commit, shard))
 
 
-def _read_ahead(
-    read: Callable[[int], _Picture], positions: Iterable[int], workers: int, window: int
-) -> Iterator[_Picture]:
-    """The pictures in order, with at most `window` of them read ahead by threads."""
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
-    waiting: deque[Future[_Picture]] = deque()
-    try:
-        for position in positions:
-            waiting.append(pool.submit(read, position))
-            if len(waiting) >= window:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _launch(
+    work: Sequence[tuple[Side, Store]], samples: Sequence[Sample], stages: _Stages
+) -> dict[str, Pending]:
+    """Start the encoders on a batch; their features by address."""
+    launches = {side.key.address: side.launch for side, _ in work if side.launch}
+    if not launches:
+        return {}
+    pixels = upload([one.pixels for one in samples if one.pixels is not None], stages.device)
+    taken = stages.reader.rows.take(np.array([sample.row for sample in samples]))
+    placements = [sample.placements for sample in samples]
+    moved = rows_in_arrays(taken, placements, mask_pad=stages.mask_pad)
+    return {address: launch(pixels, moved) for address, launch in launches.items()}
+
+
+def _finish(
+    rows: Rows,
+    work: Sequence[tuple[Side, Store]],
+    new: Sequence[Sequence[Mapping[int, ShardCard]]],
+) -> None:
+    """Write the indices; `new` are the cards of the shards that each process wrote, by side."""
+    for cards in new:
+        for (_, store), some in zip(work, cards, strict=True):
+            store.cards.update(some)
+    if work:
+        _check_left_out(rows, [store for _, store in work])
+    for side, store in work:
+        store.finish(rows, side.info, side.grid)
 
 
 def _check_left_out(rows: Rows, stores: Sequence[Store]) -> None:
@@ -322,6 +355,7 @@ def _check_left_out(rows: Rows, stores: Sequence[Store]) -> None:
         store.discard()
     (reason, count), *_ = Counter(left_out.values()).most_common(1)
     raise DataError(
-        f"More than half of the pictures cannot be read ({len(left_out)} of {len(rows)} so far). "
-        f"The commonest reason, {count} times: {reason} Mend the data root and run it again."
+        f"More than half of the rows cannot be used ({len(left_out)} of {len(rows)} so far). "
+        f"The commonest reason, {count} times: {reason} Mend the data root, or the geometry if "
+        "it cuts too much away, and run it again."
     )

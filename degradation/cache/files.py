@@ -25,7 +25,8 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
     Raises:
         CacheError: The disk is full or cannot be written; no temporary file is left.
     """
-    part = path.with_name(path.name + _TEMPORARY)
+    # Not shared with a process of a killed run that still writes the same file.
+    part = path.with_name(f"{path.name}.{os.getpid()}{_TEMPORARY}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as file:

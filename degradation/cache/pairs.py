@@ -10,6 +10,7 @@ from degradation.cache.files import write_atomically
 from degradation.cache.reader import Features
 from degradation.cache.schema import plain, slug
 from degradation.errors import CacheError, PairingError
+from degradation.protocol import Protocol, check_same_pixels, protocol_of
 
 __all__ = ["PairEntry", "check_paired", "pair_path", "pairs", "write_pair"]
 
@@ -79,10 +80,12 @@ def pairs(root: Path) -> list[PairEntry]:
 
 
 def check_paired(pre: Features, post: Features) -> None:
-    """Check that two caches hold the same samples, seen through the same pixels.
+    """Check that two caches hold the same samples, seen through the same pixels, by one protocol.
 
     Raises:
-        PairingError: Naming the first id whose presence, label or pixels differ.
+        PairingError: Naming the first id whose presence, label or pixels differ, or what differs
+            between the protocols.
+        CacheError: The protocols differ, and one is of another version.
     """
     mend = f"Delete {pre.folder} and {post.folder} and run `sdiag extract` again."
     one, two = pre.rows.ids.astype(str), post.rows.ids.astype(str)
@@ -100,6 +103,9 @@ def check_paired(pre: Features, post: Features) -> None:
         f"label {name!r}": (pre.rows.labels[name], post.rows.labels[name])
         for name in pre.rows.labels
     }
+    both_say = pre.pixel_hashes.shape == post.pixel_hashes.shape
+    if both_say and pre.key.protocol != post.key.protocol:
+        _check_protocols(pre, post)
     columns["pixels"] = (pre.pixel_hashes, post.pixel_hashes)
     for what, (left, right) in columns.items():
         if left.shape != right.shape:
@@ -112,3 +118,25 @@ def check_paired(pre: Features, post: Features) -> None:
             )
     if pre.key.rows_digest != post.key.rows_digest:
         raise PairingError(f"Boxes, points or clusters of the rows differ. {mend}")
+
+
+def _check_protocols(pre: Features, post: Features) -> None:
+    """Raise with what differs between the protocols of two sides."""
+    one, two = (_protocol(side) for side in (pre, post))
+    check_same_pixels(
+        one, two, ids=pre.rows.ids, pre_hashes=pre.pixel_hashes, post_hashes=post.pixel_hashes
+    )
+    raise PairingError(
+        f"Features of both sides must be made by the same protocol, but the one before is {one} "
+        f"and the one after {two}. Extract both sides with the same options."
+    )
+
+
+def _protocol(side: Features) -> Protocol:
+    """The protocol of a cache."""
+    return protocol_of(
+        plain(side.key.protocol),
+        blocks=side.key.blocks,
+        token_blocks=side.key.token_blocks,
+        dtype=side.key.compute.removesuffix(" compiled"),
+    )

@@ -1,12 +1,14 @@
 """`sdiag extract`: pictures in, the features of both sides out."""
 
+from dataclasses import replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sdiag.commands.options import CACHE, Cache, Json, Tasks, emit
+from sdiag.commands.options import CACHE, Cache, Json, Tasks, Weights, emit
 
 __all__ = ["EXAMPLES", "extract", "extract_pairs"]
 
@@ -22,6 +24,30 @@ class Precision(StrEnum):
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
+
+
+class Shape(StrEnum):
+    """How a picture becomes a square."""
+
+    SQUASH = "squash"
+    PAD = "pad"
+    SHORT_CROP = "short-crop"
+    NATIVE = "native"
+
+
+class Resampling(StrEnum):
+    """Resampling filter."""
+
+    BICUBIC = "bicubic"
+    BILINEAR = "bilinear"
+    BILINEAR_FLOAT = "bilinear-float"
+
+
+class Positions(StrEnum):
+    """What becomes of learned positions at another side than their own."""
+
+    NONE = "none"
+    BICUBIC = "bicubic"
 
 
 def extract(
@@ -54,25 +80,91 @@ def extract(
     size: Annotated[
         int | None, typer.Option(help="Picture side in pixels. Default: native to pre.")
     ] = None,
+    geometry: Annotated[
+        Shape,
+        typer.Option(
+            help="How a picture becomes a square: squash loses nothing but the aspect ratio; pad "
+            "centres it on black, which pooling leaves out; short-crop cuts the longer sides off; "
+            "native is what the encoder after is shown in its own model. Both sides always get the "
+            "same pixels, and boxes and gaze points move along.",
+        ),
+    ] = Shape.SQUASH,
+    filter: Annotated[
+        Resampling | None,
+        typer.Option(help="Resampling. Default: bicubic, or the native one.", show_default=False),
+    ] = None,
+    crop: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROLE",
+            help="Cut each picture to its box of this role first, for example face. Rows without "
+            "one are left out.",
+        ),
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="Widen the --crop by this share of its sides at each end.", min=0)
+    ] = 0.0,
+    pool: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="From patch tokens to a vector for each region: mean, max, gem, grid:KxK (the "
+            "means of K x K fields), or cls (the class token, for the whole image only).",
+        ),
+    ] = "mean",
+    normalisation: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="Channel statistics: native to each encoder, or shared:clip, shared:imagenet, "
+            "shared:half for both.",
+        ),
+    ] = "native",
+    positions: Annotated[
+        Positions,
+        typer.Option(
+            help="At another --size than its own, a table of learned positions is interpolated "
+            "(bicubic), or refused unless its own model resizes it (none).",
+        ),
+    ] = Positions.NONE,
     batch_size: Annotated[int, typer.Option(help="Pictures per forward pass.", min=1)] = 64,
     shard_rows: Annotated[int, typer.Option(help="Rows per shard of the cache.", min=1)] = 256,
-    workers: Annotated[int, typer.Option(help="Threads that open pictures.", min=1)] = 1,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that open pictures. Default: the cores.", min=1)
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps ...")] = "cpu",
     precision: Annotated[
         Precision, typer.Option(help="Arithmetic of the forward pass.")
     ] = Precision.FLOAT32,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the encoders: minutes first, then faster.")
+    ] = False,
+    cache_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--cache-pictures",
+            help="Keep the scaled pictures in the cache folder, uncompressed, so that another "
+            "pair of the same size decodes nothing.",
+        ),
+    ] = False,
+    weights: Weights = None,
     cache: Cache = CACHE,
     json: Json = False,
 ) -> None:
     """Extract the features of a pair, before and after, into the cache.
 
-    Each picture is opened once and the same pixels go to both sides. Interrupt it at any moment:
-    the next call goes on where it stopped.
+    Each picture is opened once and the same pixels go to both sides. By another protocol than the
+    standard one a pair is named after that too, so that both can be in one report. Interrupt it at
+    any moment: the next call goes on where it stopped. Under `torchrun -m sdiag extract ...` or
+    `accelerate launch -m sdiag extract ...` the processes share the work, each on its own GPU.
     """
     import torch
 
     from degradation.encoders.registry import get_pair, pair_of
     from degradation.errors import ConfigError
+    from degradation.geometry import Geometry
+    from degradation.protocol import Protocol
+    from degradation.ranks import joined
 
     if (pre is None) != (post is None):
         raise ConfigError("--pre and --post go together. Give both, or --model with a pair's name.")
@@ -89,20 +181,42 @@ def extract(
         pairs = [pair_of(pre, post, name=name)]
     else:
         pairs = [get_pair(one) for one in model or ["tiny"]]
-    reports = extract_pairs(
-        pairs,
-        task,
-        data_root,
-        cache,
-        size=size,
-        blocks=tuple(block) if block else None,
-        token_blocks=tuple(token_block or ()),
-        batch_size=batch_size,
-        shard_rows=shard_rows,
-        workers=workers,
-        device=device,
-        compute_dtype=getattr(torch, precision.value),
-    )
+    protocols = {}
+    for one in pairs:
+        protocol = Protocol(
+            geometry=replace(
+                native_geometry(one.post) if geometry is Shape.NATIVE else Geometry(geometry.value),
+                crop=crop or "",
+                margin=margin,
+                **({"filter": filter.value} if filter else {}),
+            ),
+            pool=pool,
+            normalisation=normalisation,
+            positions=positions.value,
+        )
+        protocols[one if name else arm(one, protocol)] = protocol
+    with joined() as ranks:
+        reports = extract_pairs(
+            list(protocols),
+            task,
+            data_root,
+            cache,
+            weights=weights,
+            protocols=protocols.values(),
+            size=size,
+            blocks=tuple(block) if block else None,
+            token_blocks=tuple(token_block or ()),
+            batch_size=batch_size,
+            shard_rows=shard_rows,
+            workers=workers or ranks.cores,
+            device=ranks.device(device),
+            compute_dtype=getattr(torch, precision.value),
+            compile=compile,
+            cache_pictures=cache_pictures,
+            ranks=ranks,
+        )
+    if not ranks.leads:
+        return
     lines = [
         f"{r['pair']:<12} {r['task']:<20} {r['split']:<6} {r['rows']:>7} rows  "
         f"{r['left_out']:>4} left out  {r['pictures_per_second']:>7.0f} pictures/s"
@@ -111,26 +225,75 @@ def extract(
     emit(reports, "\n".join([*lines, f"Features are in {cache}."]), as_json=json)
 
 
-def extract_pairs(pairs, tasks, data_root, cache, **options) -> list[dict]:
-    """Extract every pair on every split of every task; one summary per run."""
+def native_geometry(post: str):
+    """How the model after shows one whole picture to its own tower.
+
+    Raises:
+        ConfigError: It is not known for this encoder, or does not give squares.
+    """
+    from degradation.encoders.catalogue import find_encoder
+    from degradation.errors import ConfigError
+    from degradation.geometry import NATIVE
+    from degradation.sides import check_square
+
+    row = find_encoder(post)
+    if row is None or row.family not in NATIVE:
+        raise ConfigError(
+            f"The native geometry is known for the families {', '.join(NATIVE)}, and {post} is of "
+            f"{f'family {row.family}' if row else 'none of them'}. Choose squash, pad or "
+            "short-crop."
+        )
+    check_square(NATIVE[row.family])  # before any weights are read
+    return NATIVE[row.family]
+
+
+def arm(pair, protocol):
+    """The pair, named after the protocol too unless that is the standard one.
+
+    So the arms of a comparison stand beside each other in a cache and in a report.
+    """
+    from degradation.protocol import Protocol
+
+    if protocol.name == Protocol().name:
+        return pair
+    return replace(pair, name=f"{pair.name}+{protocol.name}")
+
+
+def extract_pairs(
+    pairs, tasks, data_root, cache, *, weights=None, protocols=None, **options
+) -> list[dict]:
+    """Extract every pair on every split of every task; one summary per run.
+
+    `protocols` are in the order of the pairs; without them all is extracted by the standard one.
+    """
     from degradation.encoders.registry import load_encoder
     from degradation.extract import extract as extract_split
+    from degradation.protocol import Protocol
     from degradation.tasks.registry import DEFAULT_TASKS, get_task
 
     device = options.get("device", "cpu")
     summaries = []
-    for pair in pairs:
-        pre = load_encoder(pair.pre, device=device)
-        post = load_encoder(pair.post, device=device)
+    for pair, protocol in zip(pairs, protocols or [Protocol()] * len(pairs), strict=True):
+        load = partial(
+            load_encoder,
+            device=device,
+            weights=weights,
+            interpolation=None if protocol.positions == "none" else protocol.positions,
+        )
+        pre = load(pair.pre, size=options.get("size"))
+        post = load(pair.post, size=pre.info.size)
         for task_name in tasks or DEFAULT_TASKS:
             task = get_task(task_name, data_root=data_root)
             for split in task.splits:
-                done = extract_split(task, split, pair, pre, post, root=cache, **options)
+                done = extract_split(
+                    task, split, pair, pre, post, root=cache, protocol=protocol, **options
+                )
                 summaries.append(
                     {
                         "pair": pair.name,
                         "task": task.spec.name,
                         "split": split,
+                        "protocol": done.entry.protocol,
                         "rows": done.rows,
                         "left_out": sum(done.left_out.values()),
                         "left_out_reasons": done.left_out,

@@ -1,5 +1,9 @@
 """Extraction: same pixels to both sides, each picture opened once, and features that add up."""
 
+import shutil
+import subprocess
+import sys
+import threading
 from collections import Counter
 from dataclasses import replace
 
@@ -8,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from degradation.cache import check_paired, open_features, pairs, verify
+from degradation.cache import Store, check_paired, open_features, pairs, verify
 from degradation.encode import picture_features
 from degradation.encoders.encoder import BlockTokens, EncoderInfo
 from degradation.encoders.pair import Pair
@@ -171,7 +175,7 @@ def test_token_maps_are_stored_on_request(tmp_path):
 
 def test_picture_features_are_area_means_and_shares():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64, 3), dtype=np.uint8)
-    result = picture_features(pixels, make_rows(5, 1))
+    result = picture_features(pixels)
     areas = pixels.reshape(2, 3, 16, 4, 16, 4, 3).mean(axis=(1, 3, 5)).reshape(2, 1, 768) / 255
     np.testing.assert_allclose(result["pooled/pixels"], areas, rtol=1e-5)
     for i in range(2):
@@ -180,9 +184,7 @@ def test_picture_features_are_area_means_and_shares():
             result["pooled/histogram"][i, 0], expected.ravel() / expected.sum(), rtol=1e-6
         )
     odd = np.full((1, 1, 50, 50, 3), 51, dtype=np.uint8)  # 50 is no multiple of 16
-    np.testing.assert_allclose(
-        picture_features(odd, make_rows(5, 1))["pooled/pixels"], 0.2, rtol=1e-6
-    )
+    np.testing.assert_allclose(picture_features(odd)["pooled/pixels"], 0.2, rtol=1e-6)
 
 
 def test_bfloat16_is_close_and_has_its_own_address(tmp_path):
@@ -252,6 +254,97 @@ def test_reading_ahead_is_bounded(tmp_path):
 
     run(tmp_path, make_task(n=60, opened=opened), Watching("fake:pre", 1), batch_size=4, workers=4)
     assert max(seen) <= 2 * 4
+
+
+def test_a_failure_while_writing_surfaces_and_keeps_what_was_finished(tmp_path, monkeypatch):
+    write = Store.write
+
+    def full(store, shard):
+        if shard.number == 2:
+            raise CacheError("The disk is full.")
+        write(store, shard)
+
+    monkeypatch.setattr(Store, "write", full)
+    with pytest.raises(CacheError, match="disk is full"):
+        run(tmp_path, make_task(n=60))
+    assert len(list(tmp_path.rglob("shard-*"))) == 2 * 3
+    monkeypatch.undo()
+    again = run(tmp_path, make_task(n=60))
+    assert (again.skipped_shards, again.images) == (2 * 3, 50)
+
+
+def test_an_interrupted_run_keeps_its_shards_and_ends_its_threads(tmp_path):
+    class Interrupted(FakeEncoder):
+        def forward(self, pixels, blocks):
+            if self.pictures >= 20:
+                raise KeyboardInterrupt
+            return super().forward(pixels, blocks)
+
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, make_task(n=60), Interrupted("fake:pre", 1))
+    assert threading.active_count() == before
+    assert len(list(tmp_path.rglob("shard-*"))) == 4 * 3
+    assert run(tmp_path, make_task(n=60)).images == 40
+
+
+def test_compiled_forward_passes_see_batches_of_one_size(tmp_path, monkeypatch):
+    seen = []
+
+    def compiled(function, **options):
+        def counted(encoder, pixels, weights, *others):
+            seen.append((pixels.shape[0], weights.shape[0], options["dynamic"]))
+            return function(encoder, pixels, weights, *others)
+
+        return counted
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    broken = {"1/0", "7/0", "8/0"}
+    eager = sides(tmp_path, run(tmp_path, make_task(broken=broken)))
+    report = run(tmp_path, make_task(broken=broken), compile=True)
+    padded = sides(tmp_path, report)
+    assert set(seen) == {(3, 3, False)}
+    for one, two in zip(eager[:2], padded[:2], strict=True):
+        assert one.address != two.address  # compiled code rounds otherwise
+        for region in ("image", "face"):
+            np.testing.assert_array_equal(one.pooled(1, [region]), two.pooled(1, [region]))
+    assert eager[2].address == padded[2].address
+    assert report.rows == N - 3
+
+
+COMPILED = """
+import sys
+import numpy as np
+import torch
+from degradation.encode import launcher, upload
+from degradation.encoders.registry import load_encoder
+from degradation.tasks.scenes import scenes_task
+
+torch.set_num_threads(1)
+encoder = load_encoder("tiny:pre")
+size = encoder.info.size
+rows = scenes_task("scenes-relation").read("val").take(np.arange(3))
+pixels = np.random.default_rng(0).integers(0, 256, (3, 1, size, size, 3), dtype=np.uint8)
+options = dict(blocks=(0,), token_blocks=(0,), device="cpu", compute_dtype=torch.float32)
+eager, compiled = (
+    launcher(encoder, compile_for=padded, **options)(upload(list(pixels), "cpu"), rows).collect()
+    for padded in (None, 4)
+)
+assert eager.keys() == compiled.keys()
+for name, values in eager.items():
+    np.testing.assert_allclose(compiled[name], values, rtol=1e-4, atol=1e-5)
+assert torch._dynamo.utils.counters["graph_break"] == {}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
+def test_really_compiled_features_are_the_same_up_to_rounding():
+    # Apart from this process, in which every function checks its annotations.
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # --- pictures that cannot be read ---------------------------------------------------------------
@@ -410,7 +503,8 @@ def test_small_boxes_weigh_the_cell_that_holds_them():
 
 def test_pool_accumulates_in_float32():
     tokens = torch.full((1, 4096, 1), 1.001, dtype=torch.bfloat16)
-    mean = pool(tokens, torch.full((1, 4096), 1 / 4096))
+    mean = pool(tokens, torch.full((1, 1, 4096), 1 / 4096))
+    assert mean.shape == (1, 1, 1)
     assert mean.dtype == torch.float32
     assert mean.item() == pytest.approx(tokens[0, 0, 0].item(), rel=1e-5)
-    assert torch.isnan(pool(tokens, torch.full((1, 4096), torch.nan))).all()
+    assert torch.isnan(pool(tokens, torch.full((1, 1, 4096), torch.nan))).all()
