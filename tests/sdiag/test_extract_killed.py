@@ -39,6 +39,11 @@ def start(photographs: Path, cache: Path) -> subprocess.Popen:
     )  # fmt: skip
 
 
+def finish(process: subprocess.Popen) -> None:
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors.decode()
+
+
 def files(root: Path) -> dict[str, bytes]:
     """Bytes of all files below `root`, but for the locks."""
     return {
@@ -53,8 +58,7 @@ def test_the_command_killed_at_random_moments_leaves_the_same_cache(
     tmp_path: Path, photographs: Path
 ) -> None:
     started = time.monotonic()
-    process = start(photographs, tmp_path / "undisturbed")
-    assert process.wait() == 0, process.stderr.read().decode()
+    finish(start(photographs, tmp_path / "undisturbed"))
     seconds = time.monotonic() - started
     expected = files(tmp_path / "undisturbed")
     rng, kills, rounds, stages = random.Random(3), 0, 0, set()
@@ -72,8 +76,6 @@ def test_the_command_killed_at_random_moments_leaves_the_same_cache(
         else:
             rounds += 1
     for number in range(rounds + 1):
-        process = start(photographs, tmp_path / f"killed {number}")
-        assert process.wait() == 0, process.stderr.read().decode()
-        process.stderr.close()
+        finish(start(photographs, tmp_path / f"killed {number}"))
         assert files(tmp_path / f"killed {number}") == expected
     assert len(stages) >= 3
