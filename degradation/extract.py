@@ -39,7 +39,7 @@ from degradation.encoders.pair import Pair
 from degradation.errors import ConfigError, DataError
 from degradation.growing import GrowingShard
 from degradation.pictures_cache import pictures_cache
-from degradation.pipeline import in_order, read_ahead
+from degradation.pipeline import in_bursts, in_order, read_ahead
 from degradation.placement import rows_in_arrays
 from degradation.protocol import Protocol
 from degradation.ranks import ALONE, Ranks
@@ -286,8 +286,11 @@ def _work_off(
     """Compute and commit the shards of `spans`, rows of the split by number, in order."""
     state, plain = stages.state, any(side.launch is None for side, _ in work)
     reader = replace(stages.reader, features=plain)
-    window = 2 * max(stages.per_batch, stages.workers)
-    positions = chain.from_iterable(spans.values())
+    positions, workers = chain.from_iterable(spans.values()), stages.workers
+    if torch.device(stages.device).type == "cpu":
+        samples = in_bursts(reader, positions, workers, stages.per_batch)
+    else:
+        samples = read_ahead(reader, positions, workers, 2 * max(stages.per_batch, workers))
 
     def commit(shard: GrowingShard) -> None:
         with state.timed("write"):
@@ -295,10 +298,7 @@ def _work_off(
         if alone:
             _check_left_out(reader.rows, [store for _, store in work])
 
-    with (
-        closing(read_ahead(reader, positions, stages.workers, window)) as samples,
-        in_order(_IN_FLIGHT) as hand_over,
-    ):
+    with closing(samples), in_order(_IN_FLIGHT) as hand_over:
         for number, span in spans.items():
             missing = [(side, store) for side, store in work if number not in store.cards]
             shard = GrowingShard(number, span, missing)

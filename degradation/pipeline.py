@@ -1,6 +1,6 @@
-"""Stages that run beside each other: threads that read ahead, one thread that finishes up.
+"""Stages of an extraction: threads that read, ahead or in bursts, one thread that finishes up.
 
-Both queues are bounded, so what is held at any moment does not depend on how much there is to do.
+All queues are bounded, so what is held at any moment does not depend on how much there is to do.
 An error in a thread is raised where the items are asked for or handed over.
 """
 
@@ -8,11 +8,12 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import islice
 from queue import Queue
 from threading import Thread
 from typing import TypeVar
 
-__all__ = ["in_order", "read_ahead"]
+__all__ = ["in_bursts", "in_order", "read_ahead"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,6 +43,27 @@ def read_ahead(
             yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def in_bursts(
+    read: Callable[[Item], Result], items: Iterable[Item], workers: int, size: int
+) -> Generator[Result, None, None]:
+    """The results in the order of the items, `size` of them read by threads when one is asked for.
+
+    Nothing is read while the results are used. Where that takes all cores, as an encoder on a CPU
+    does, reading beside it costs more than it saves: threads that share a matrix product wait for
+    the one whose core reads.
+
+    Args:
+        read: Called with each item, in a thread.
+        items: Taken as they are needed.
+        workers: Number of threads.
+        size: Results in one burst.
+    """
+    items = iter(items)
+    with ThreadPoolExecutor(workers, thread_name_prefix="in-bursts") as pool:
+        while burst := list(islice(items, size)):
+            yield from list(pool.map(read, burst))
 
 
 @contextmanager

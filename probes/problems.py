@@ -15,6 +15,9 @@ FINAL, CHOOSING = 1e-2, 0.1
 """Distance from the optimal weights at which to stop, for the fit that predicts and for those that
 only choose a strength: the part of the objective due to weights is then exact to 5e-5 and 5e-3
 times the strength."""
+CHOOSING_GAP = 1e-4
+"""Nats from the optimum at which a fit that only chooses may stop as well; held-out losses of
+neighbouring strengths differ by far more wherever the choice matters."""
 FINAL_GAZE, CHOOSING_GAZE = 1e-2, 1.0
 """The same for the gaze readout."""
 
@@ -61,6 +64,7 @@ class ClassProblem:
             strengths,
             n_classes=self.n_classes,
             precision=FINAL if final else CHOOSING,
+            gap=0.0 if final else CHOOSING_GAP,
         )
         return FittedClasses(self, path)
 

@@ -6,21 +6,25 @@ from contextlib import closing
 
 import pytest
 
-from degradation.pipeline import in_order, read_ahead
+from degradation.pipeline import in_bursts, in_order, read_ahead
+
+READERS = pytest.mark.parametrize("reader", [read_ahead, in_bursts])
 
 
-def test_results_come_in_order_whatever_thread_is_first():
+@READERS
+def test_results_come_in_order_whatever_thread_is_first(reader):
     def slow_at_first(item):
         time.sleep(0.02 / (item + 1))
         return item * 10, threading.get_ident()
 
-    results = list(read_ahead(slow_at_first, range(8), workers=4, window=8))
+    results = list(reader(slow_at_first, range(8), 4, 8))
     assert [value for value, _ in results] == [item * 10 for item in range(8)]
     assert len({thread for _, thread in results}) > 1
     assert threading.get_ident() not in {thread for _, thread in results}
 
 
-def test_items_are_taken_as_they_are_needed():
+@READERS
+def test_items_are_taken_as_they_are_needed(reader):
     taken = []
 
     def items():
@@ -28,26 +32,37 @@ def test_items_are_taken_as_they_are_needed():
             taken.append(item)
             yield item
 
-    with closing(read_ahead(str, items(), workers=2, window=5)) as results:
+    with closing(reader(str, items(), 2, 5)) as results:
         for expected in range(20):
             assert next(results) == str(expected)
             assert len(taken) <= expected + 5
     assert len(taken) < 30
 
 
-def test_an_error_in_a_reader_is_raised_at_its_place():
-    results = read_ahead(lambda item: 1 // (item - 3), range(9), workers=2, window=4)
-    assert [next(results) for _ in range(3)] == [-1, -1, -1]
+@READERS
+def test_an_error_in_a_reader_comes_out(reader):
+    results = reader(lambda item: 1 // (item - 4), range(9), 2, 2)
+    assert [next(results) for _ in range(4)] == [-1, -1, -1, -1]
     with pytest.raises(ZeroDivisionError):
         next(results)
 
 
-def test_closing_stops_the_threads():
+@READERS
+def test_closing_stops_the_threads(reader):
     before = threading.active_count()
-    results = read_ahead(lambda item: item, range(1000), workers=3, window=4)
+    results = reader(lambda item: item, range(1000), 3, 4)
     assert next(results) == 0
     results.close()
     assert threading.active_count() == before
+
+
+def test_nothing_is_read_beside_a_burst():
+    taken = []
+    with closing(in_bursts(taken.append, range(100), 2, 4)) as results:
+        for asked in range(12):
+            next(results)
+            time.sleep(0.002)
+            assert len(taken) == 4 * (asked // 4 + 1)
 
 
 def test_jobs_run_in_order_in_one_other_thread():
