@@ -173,8 +173,8 @@ def fit_logistic(
         n_classes: Number of classes of the label set, whether or not they occur in `labels`.
         precision: The solver stops when the gradient proves W to be this close to the optimum
             (Euclidean norm, for a bias gradient of zero); the certificate holds what was reached.
-        gap: It also stops when the gradient proves the objective to be this close to its optimum, in
-            nats: by strong convexity the gap is at most ||gradient||^2 / (2 strength). At weak
+        gap: It also stops when the gradient proves the objective to be this close to its optimum,
+            in nats: by strong convexity the gap is at most ||gradient||^2 / (2 strength). At weak
             strengths that comes far earlier, since weights are large and hardly matter.
 
     Returns:
