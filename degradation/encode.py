@@ -34,6 +34,7 @@ __all__ = [
 
 _CELLS = 16
 _LEVELS = 4
+_ONE_THREAD = 250_000  # multiplications; OpenBLAS takes more threads above 262,144
 _WHOLE = np.array([0, 0, 1, 1], dtype=np.float32)  # a box
 
 PICTURES = EncoderInfo(
@@ -318,12 +319,14 @@ def picture_features(
     """
     batch, frames, size = pixels.shape[:3]
     area, first, window = _areas(size)
-    rows = area @ pixels.reshape(-1, size, size * 3).astype(np.float32)
-    rows = rows.reshape(-1, _CELLS, size, 3)
-    averaged = np.zeros((len(rows), _CELLS, _CELLS, 3), dtype=np.float32)
-    for step, weights in enumerate(window):
-        # A cell averages few columns; the product with all of `area` would take longest of all.
-        averaged += weights[:, None] * rows[:, :, np.minimum(first + step, size - 1)]
+    lines = pixels.reshape(-1, size, size * 3).astype(np.float32)
+    # In products so small that OpenBLAS does not share them out: many threads ask at a time.
+    step = max(1, _ONE_THREAD // (_CELLS * size))
+    parts = [area @ lines[:, :, i : i + step] for i in range(0, size * 3, step)]
+    rows = np.concatenate(parts, axis=2).reshape(-1, _CELLS, size, 3)
+    # A cell averages few columns; the product with all of `area` would take longest of all.
+    columns = np.minimum(first + np.arange(len(window))[:, None], size - 1)
+    averaged = np.einsum("kc,brkcd->brcd", window, rows.take(columns, axis=2))
     coarse = averaged.reshape(batch, frames, -1).mean(axis=1) / 255
     levels = pixels // (256 // _LEVELS)
     bins = (levels[..., 0] * _LEVELS + levels[..., 1]) * _LEVELS + levels[..., 2]
