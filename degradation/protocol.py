@@ -23,6 +23,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from jaxtyping import UInt8
 
+from degradation.encoders.statistics import (
+    CLIP_STATISTICS,
+    HALF_STATISTICS,
+    IMAGENET_STATISTICS,
+    Statistics,
+)
 from degradation.errors import CacheError, ConfigError, PairingError
 from degradation.geometry import Geometry
 
@@ -39,13 +45,11 @@ __all__ = [
 VERSION = 1
 """Raised whenever a protocol of the same name would give other pixels or features."""
 
-RGB = tuple[float, float, float]
-
-STATISTICS: Mapping[str, tuple[RGB, RGB]] = MappingProxyType(
+STATISTICS: Mapping[str, Statistics] = MappingProxyType(
     {
-        "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
-        "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        "clip": CLIP_STATISTICS,
+        "imagenet": IMAGENET_STATISTICS,
+        "half": HALF_STATISTICS,
     }
 )
 """Mean and standard deviation of the channels, by the name that follows `shared:`."""
@@ -119,7 +123,7 @@ class Protocol:
         return int(match[1]) if match else None
 
     @property
-    def statistics(self) -> tuple[RGB, RGB] | None:
+    def statistics(self) -> Statistics | None:
         """The mean and deviation for both sides; None if each keeps its own."""
         return STATISTICS.get(self.normalisation.removeprefix("shared:"))
 

@@ -119,11 +119,10 @@ def _choose(problem: Problem, stage: Stage, strengths: list[float]) -> float:
     others is the best of those.
     """
     weak = [s for s in strengths if s < WEAK]
-    tried = strengths[len(weak) :] or strengths
-    total = _held_out_losses(problem, stage, tried)
-    if weak and tried != strengths and total.argmin() == 0:
-        tried = strengths
-        total = np.concatenate([_held_out_losses(problem, stage, weak), total])
+    tried = strengths[len(weak) :]
+    total = _held_out_losses(problem, stage, tried) if tried else np.empty(0)
+    if weak and (not tried or total.argmin() == 0):
+        tried, total = strengths, np.append(_held_out_losses(problem, stage, weak), total)
     return tried[len(total) - 1 - int(total[::-1].argmin())]
 
 

@@ -97,7 +97,7 @@ def load_published(
     from degradation.encoders.families import FAMILIES, load_family
 
     row, place = find_encoder(name), name.partition("@")[2]
-    prefixes = [p for layout in FAMILIES[row.family].layouts for p in layout.prefixes]
+    prefixes = FAMILIES[row.family].prefixes
     checkpoint = open_checkpoint(
         place or row.repo,
         files=None if place else row.files or None,

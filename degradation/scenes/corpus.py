@@ -24,7 +24,7 @@ from degradation.scenes.records import Scene
 from degradation.scenes.render import render
 from degradation.scenes.world import FRAMES, compose
 
-__all__ = ["Corpus", "render_corpus", "word_tokenizer"]
+__all__ = ["Corpus", "encode", "render_corpus", "shifted", "word_tokenizer"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,6 +80,17 @@ def render_corpus(
 def encode(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> torch.Tensor:
     """Token ids of every text, padded to the longest, shape (n, words), int64."""
     return tokenizer(texts, padding=True, return_tensors="pt")["input_ids"]
+
+
+def shifted(
+    picture: UInt8[np.ndarray, "s s 3"], reach: int, rng: np.random.Generator
+) -> UInt8[np.ndarray, "s s 3"]:
+    """The picture moved by a random offset of at most `reach` pixels, its edges repeated."""
+    side = len(picture)
+    down, right = rng.integers(-reach, reach + 1, 2)
+    rows = np.clip(np.arange(side) + down, 0, side - 1)
+    columns = np.clip(np.arange(side) + right, 0, side - 1)
+    return picture[rows[:, None], columns]
 
 
 def _scene(key: tuple[str, str, int, int, int]) -> Scene:

@@ -46,7 +46,7 @@ from degradation.scenes.captioner import (
     present,
 )
 from degradation.scenes.captions import brief, caption, everything
-from degradation.scenes.corpus import Corpus, encode, render_corpus, word_tokenizer
+from degradation.scenes.corpus import Corpus, encode, render_corpus, shifted, word_tokenizer
 from degradation.tasks.scenes import scenes_task
 
 __all__ = ["Recipe", "train_tiny"]
@@ -365,21 +365,10 @@ def _batches(
         order = rng.permutation(len(words))
         for start in range(0, len(order) - recipe.batch + 1, recipe.batch):
             index = order[start : start + recipe.batch]
-            pixels = np.stack([_shifted(corpus.pixels[i], recipe.shift, rng) for i in index])
+            pixels = np.stack([shifted(corpus.pixels[i], recipe.shift, rng) for i in index])
             batch = words[index]
             longest = int((batch != PAD).sum(1).max())
             yield index, torch.from_numpy(pixels).permute(0, 3, 1, 2), batch[:, :longest]
-
-
-def _shifted(
-    picture: UInt8[np.ndarray, "s s 3"], reach: int, rng: np.random.Generator
-) -> UInt8[np.ndarray, "s s 3"]:
-    """The picture moved by a random offset of at most `reach` pixels, its edges repeated."""
-    side = len(picture)
-    down, right = rng.integers(-reach, reach + 1, 2)
-    rows = np.clip(np.arange(side) + down, 0, side - 1)
-    columns = np.clip(np.arange(side) + right, 0, side - 1)
-    return picture[rows[:, None], columns]
 
 
 @torch.no_grad()

@@ -112,6 +112,9 @@ def extract(
             "means of K x K fields), or cls (the class token, for the whole image only).",
         ),
     ] = "mean",
+    keep_padding: Annotated[
+        bool, typer.Option("--keep-padding", help="Pool the black of --geometry pad as well.")
+    ] = False,
     normalisation: Annotated[
         str,
         typer.Option(
@@ -191,18 +194,18 @@ def extract(
                 **({"filter": filter.value} if filter else {}),
             ),
             pool=pool,
+            mask_pad=not keep_padding,
             normalisation=normalisation,
             positions=positions.value,
         )
         protocols[one if name else arm(one, protocol)] = protocol
     with joined() as ranks:
         reports = extract_pairs(
-            list(protocols),
+            protocols,
             task,
             data_root,
             cache,
             weights=weights,
-            protocols=protocols.values(),
             size=size,
             blocks=tuple(block) if block else None,
             token_blocks=tuple(token_block or ()),
@@ -259,21 +262,15 @@ def arm(pair, protocol):
     return replace(pair, name=f"{pair.name}+{protocol.name}")
 
 
-def extract_pairs(
-    pairs, tasks, data_root, cache, *, weights=None, protocols=None, **options
-) -> list[dict]:
-    """Extract every pair on every split of every task; one summary per run.
-
-    `protocols` are in the order of the pairs; without them all is extracted by the standard one.
-    """
+def extract_pairs(protocols, tasks, data_root, cache, *, weights=None, **options) -> list[dict]:
+    """Extract pairs, each by its protocol, on every split of every task; one summary per run."""
     from degradation.encoders.registry import load_encoder
     from degradation.extract import extract as extract_split
-    from degradation.protocol import Protocol
     from degradation.tasks.registry import DEFAULT_TASKS, get_task
 
     device = options.get("device", "cpu")
     summaries = []
-    for pair, protocol in zip(pairs, protocols or [Protocol()] * len(pairs), strict=True):
+    for pair, protocol in protocols.items():
         load = partial(
             load_encoder,
             device=device,

@@ -85,9 +85,10 @@ def probe_cached(
     cached = pairs(cache)
     if not cached and tasks is None and models is None:
         from degradation.encoders.registry import get_pair
+        from degradation.protocol import Protocol
 
         print(f"No features in {cache} yet: extracting the pair tiny first.", file=sys.stderr)
-        extract_pairs([get_pair("tiny")], None, None, cache)
+        extract_pairs({get_pair("tiny"): Protocol()}, None, None, cache)
         cached = pairs(cache)
     selected = sorted(
         {

@@ -66,11 +66,19 @@ def test_two_protocols_stand_beside_each_other_in_one_cache(faces, tmp_path):
     assert features.pooled(0, ["face"]).shape == (N, 4 * features.encoder.width)
 
 
+def test_padding_is_pooled_only_when_asked_for(faces):
+    (masked,) = extracted(*faces, "--geometry", "pad")
+    (kept,) = extracted(*faces, "--geometry", "pad", "--keep-padding")
+    assert masked["protocol"] == str(Protocol(geometry=Geometry("pad")))
+    assert kept["protocol"] == str(Protocol(geometry=Geometry("pad"), mask_pad=False))
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["--geometry", "native"], "native geometry is known for the families qwen2_vl"),
         (["--crop", "head"], "cut to 'head': the rows have boxes face"),
+        (["--keep-padding"], "mask_pad belongs to geometry pad"),
         (["--margin", "0.5"], "Name the role as crop"),
         (["--pool", "median"], "mean, cls, max, gem or grid:KxK"),
         (["--normalisation", "shared:mine"], "shared:imagenet"),

@@ -11,8 +11,6 @@ from pydantic import BaseModel
 
 from degradation.encoders.architecture import VitConfig
 from degradation.encoders.families.family import (
-    CLIP_STATISTICS,
-    IMAGENET_STATISTICS,
     Config,
     Family,
     Layout,
@@ -21,6 +19,7 @@ from degradation.encoders.families.family import (
     tower_settings,
 )
 from degradation.encoders.families.internvit import select_layer
+from degradation.encoders.statistics import CLIP_STATISTICS, IMAGENET_STATISTICS
 
 __all__ = ["AIMV2"]
 

@@ -5,7 +5,6 @@ from pydantic import BaseModel
 from degradation.encoders.architecture import VitConfig
 from degradation.encoders.families.family import (
     ACTIVATIONS,
-    CLIP_STATISTICS,
     Config,
     Family,
     HiddenAct,
@@ -14,8 +13,9 @@ from degradation.encoders.families.family import (
     last_block,
     tower_settings,
 )
+from degradation.encoders.statistics import CLIP_STATISTICS
 
-__all__ = ["CLIP"]
+__all__ = ["BLOCK_KEYS", "CLIP", "PREFIXES"]
 
 TOWERS = {"clip_vision_model"}
 CONTAINERS = {"clip", "llava", "llava_next"}
@@ -62,6 +62,24 @@ def reads(config: Config, depth: int) -> tuple[int, ...]:
 
 
 BLOCK = "encoder.layers.*"
+BLOCK_KEYS = {
+    "blocks.*.norm1": f"{BLOCK}.layer_norm1",
+    "blocks.*.attn.qkv": tuple(f"{BLOCK}.self_attn.{part}_proj" for part in "qkv"),
+    "blocks.*.attn.proj": f"{BLOCK}.self_attn.out_proj",
+    "blocks.*.norm2": f"{BLOCK}.layer_norm2",
+    "blocks.*.mlp.fc1": f"{BLOCK}.mlp.fc1",
+    "blocks.*.mlp.fc2": f"{BLOCK}.mlp.fc2",
+}
+"""The names of a block, which transformers' SigLIP shares."""
+PREFIXES = (
+    "vision_model.",
+    "",
+    "vision_tower.vision_model.",
+    "vision_tower.",
+    "model.vision_tower.vision_model.",
+    "model.vision_tower.",
+)
+"""Standalone, and inside vision-language models as releases of transformers have written them."""
 
 CLIP = Family(
     name="clip",
@@ -73,20 +91,10 @@ CLIP = Family(
                 "patch_embed": "embeddings.patch_embedding",
                 "positions": "embeddings.position_embedding.weight",
                 "norm_pre": "pre_layrnorm",  # so spelt on disk
-                "blocks.*.norm1": f"{BLOCK}.layer_norm1",
-                "blocks.*.attn.qkv": tuple(f"{BLOCK}.self_attn.{part}_proj" for part in "qkv"),
-                "blocks.*.attn.proj": f"{BLOCK}.self_attn.out_proj",
-                "blocks.*.norm2": f"{BLOCK}.layer_norm2",
-                "blocks.*.mlp.fc1": f"{BLOCK}.mlp.fc1",
-                "blocks.*.mlp.fc2": f"{BLOCK}.mlp.fc2",
+                **BLOCK_KEYS,
             },
             prefixes=(
-                "vision_model.",
-                "",
-                "vision_tower.vision_model.",
-                "vision_tower.",
-                "model.vision_tower.vision_model.",
-                "model.vision_tower.",
+                *PREFIXES,
                 "model.vision_tower.vision_tower.vision_model.",  # LLaVA's own format
             ),
             aside={

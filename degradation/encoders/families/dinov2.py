@@ -7,7 +7,6 @@ from pydantic import BaseModel
 from degradation.encoders.architecture import VitConfig
 from degradation.encoders.families.family import (
     ACTIVATIONS,
-    IMAGENET_STATISTICS,
     Config,
     Family,
     HiddenAct,
@@ -16,6 +15,7 @@ from degradation.encoders.families.family import (
     leading,
     tower_settings,
 )
+from degradation.encoders.statistics import IMAGENET_STATISTICS
 
 __all__ = ["DINOV2"]
 

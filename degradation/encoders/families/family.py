@@ -19,10 +19,7 @@ from degradation.errors import ConfigError
 
 __all__ = [
     "ACTIVATIONS",
-    "CLIP_STATISTICS",
     "FOLDED_FRAMES",
-    "HALF_STATISTICS",
-    "IMAGENET_STATISTICS",
     "LINEAR_PATCHES",
     "Config",
     "Facts",
@@ -42,14 +39,6 @@ __all__ = [
 
 Config = Mapping[str, Any]
 Shape = tuple[int, ...]
-Statistics = tuple[tuple[float, float, float], tuple[float, float, float]]
-
-CLIP_STATISTICS: Statistics = (
-    (0.48145466, 0.4578275, 0.40821073),
-    (0.26862954, 0.26130258, 0.27577711),
-)
-IMAGENET_STATISTICS: Statistics = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-HALF_STATISTICS: Statistics = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 HiddenAct = Literal["gelu", "quick_gelu", "gelu_pytorch_tanh"]
 """Names of activations in config.json that can be told apart with certainty."""

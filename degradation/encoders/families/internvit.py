@@ -9,7 +9,6 @@ from pydantic import BaseModel
 
 from degradation.encoders.architecture import VitConfig
 from degradation.encoders.families.family import (
-    IMAGENET_STATISTICS,
     Config,
     Family,
     Layout,
@@ -18,6 +17,7 @@ from degradation.encoders.families.family import (
     leading,
     tower_settings,
 )
+from degradation.encoders.statistics import IMAGENET_STATISTICS
 
 __all__ = ["INTERNVIT", "select_layer"]
 

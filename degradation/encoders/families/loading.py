@@ -14,12 +14,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from degradation.encoders.architecture import VitConfig
-from degradation.encoders.families.family import Statistics, Stored, TensorSource
+from degradation.encoders.families.family import Stored, TensorSource
 from degradation.encoders.families.known import named
 from degradation.encoders.families.locate import locate
 from degradation.encoders.frozen import FrozenEncoder
 from degradation.encoders.frozen_vit import frozen_vit
 from degradation.encoders.positions import Interpolation
+from degradation.encoders.statistics import Statistics
 from degradation.encoders.vit import Vit, resized
 from degradation.encoders.weights import load_strict, refuse, widened
 from degradation.errors import ConfigError

@@ -11,7 +11,6 @@ from pydantic import BaseModel, BeforeValidator
 
 from degradation.encoders.architecture import VitConfig
 from degradation.encoders.families.family import (
-    CLIP_STATISTICS,
     LINEAR_PATCHES,
     Config,
     Family,
@@ -20,6 +19,7 @@ from degradation.encoders.families.family import (
     listed_blocks,
 )
 from degradation.encoders.library import square
+from degradation.encoders.statistics import CLIP_STATISTICS
 from degradation.errors import ConfigError
 
 __all__ = ["MOLMO"]

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from degradation.encoders.architecture import VitConfig
-from degradation.encoders.families.family import CLIP_STATISTICS, Config, Family, Layout, Stored
+from degradation.encoders.families.family import Config, Family, Layout, Stored
+from degradation.encoders.statistics import CLIP_STATISTICS
 from degradation.errors import ConfigError
 
 __all__ = ["OPEN_CLIP"]

@@ -10,7 +10,6 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from degradation.encoders.architecture import VitConfig
 from degradation.encoders.families.family import (
-    CLIP_STATISTICS,
     FOLDED_FRAMES,
     Config,
     Family,
@@ -19,6 +18,7 @@ from degradation.encoders.families.family import (
     tower_settings,
 )
 from degradation.encoders.families.qwen2_vl import PREFIXES, AxialRope
+from degradation.encoders.statistics import CLIP_STATISTICS
 
 __all__ = ["QWEN2_5_VL"]
 

@@ -11,7 +11,6 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from degradation.encoders.architecture import VitConfig
 from degradation.encoders.families.family import (
-    CLIP_STATISTICS,
     FOLDED_FRAMES,
     Config,
     Family,
@@ -20,6 +19,7 @@ from degradation.encoders.families.family import (
     tower_settings,
 )
 from degradation.encoders.positions import BASE
+from degradation.encoders.statistics import CLIP_STATISTICS
 
 __all__ = ["PREFIXES", "QWEN2_VL", "AxialRope"]
 

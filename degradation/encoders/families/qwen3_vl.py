@@ -13,7 +13,6 @@ from degradation.encoders.architecture import VitConfig
 from degradation.encoders.families.family import (
     ACTIVATIONS,
     FOLDED_FRAMES,
-    HALF_STATISTICS,
     Config,
     Family,
     HiddenAct,
@@ -22,6 +21,7 @@ from degradation.encoders.families.family import (
     tower_settings,
 )
 from degradation.encoders.families.qwen2_vl import PREFIXES, AxialRope
+from degradation.encoders.statistics import HALF_STATISTICS
 
 __all__ = ["QWEN3_VL"]
 

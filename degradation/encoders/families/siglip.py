@@ -5,15 +5,16 @@ from typing import Literal
 from pydantic import BaseModel
 
 from degradation.encoders.architecture import VitConfig
+from degradation.encoders.families.clip import BLOCK_KEYS, PREFIXES
 from degradation.encoders.families.family import (
     ACTIVATIONS,
-    HALF_STATISTICS,
     Config,
     Family,
     HiddenAct,
     Layout,
     tower_settings,
 )
+from degradation.encoders.statistics import HALF_STATISTICS
 
 __all__ = ["SIGLIP"]
 
@@ -57,8 +58,6 @@ def describe(config: Config) -> VitConfig:
     )
 
 
-BLOCK = "encoder.layers.*"
-
 SIGLIP = Family(
     name="siglip",
     describe=describe,
@@ -67,21 +66,9 @@ SIGLIP = Family(
             keys={
                 "patch_embed": "embeddings.patch_embedding",
                 "positions": "embeddings.position_embedding.weight",
-                "blocks.*.norm1": f"{BLOCK}.layer_norm1",
-                "blocks.*.attn.qkv": tuple(f"{BLOCK}.self_attn.{part}_proj" for part in "qkv"),
-                "blocks.*.attn.proj": f"{BLOCK}.self_attn.out_proj",
-                "blocks.*.norm2": f"{BLOCK}.layer_norm2",
-                "blocks.*.mlp.fc1": f"{BLOCK}.mlp.fc1",
-                "blocks.*.mlp.fc2": f"{BLOCK}.mlp.fc2",
+                **BLOCK_KEYS,
             },
-            prefixes=(
-                "vision_model.",
-                "",
-                "vision_tower.vision_model.",
-                "vision_tower.",
-                "model.vision_tower.vision_model.",
-                "model.vision_tower.",
-            ),
+            prefixes=PREFIXES,
             aside={
                 "post_layernorm.*": "the norm after the last block",
                 "head.*": "the pooling after the last block",
