@@ -168,7 +168,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture upright, in 8-bit RGB, free of metadata; applying it twice changes nothing.
+    """The picture upright and in 8-bit RGB; applying it twice changes nothing.
 
     * The EXIF orientation is applied; a damaged one counts as upright.
     * 16-bit grey is scaled by full range, v / 257 rounded, so 65535 becomes 255 and nothing is
@@ -183,7 +183,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
         image: A decoded picture in any mode.
 
     Returns:
-        A new image of mode RGB.
+        An image of mode RGB: the picture itself if there is nothing to do, since copying one costs
+        a third of decoding it.
 
     Raises:
         DataError: A mode whose range is not known (floating point, wider than 16 bits) or
@@ -202,6 +203,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if upright.has_transparency_data:
         rgba = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    if upright is image and upright.mode == "RGB":
+        return image
     rgb = upright.convert("RGB")
     rgb.info = {}  # the EXIF orientation has been applied and must not be again
     return rgb
