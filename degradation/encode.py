@@ -1,12 +1,12 @@
-"""Features of one batch of pictures: of an encoder, and of the plain pictures beside it.
+"""Features of one batch of pictures.
 
 On a GPU nothing here waits: pixels are sent from pinned memory, and features are on their way back
 while the next batch is launched. `Pending.collect` is where somebody waits.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -16,48 +16,31 @@ from torch import Tensor
 from degradation.cache import pooled_name, tokens_name
 from degradation.encoders.encoder import BlockTokens, Encoder, EncoderInfo
 from degradation.errors import DataError, PairingError
-from degradation.pooling import box_weights, coverage, pool_frames, split_boxes
-from degradation.protocol import Protocol
+from degradation.pooling import box_weights, pool_frames, split_boxes
 from degradation.tasks.task import Rows
 
 __all__ = [
-    "PICTURES",
+    "Gathered",
     "Launch",
     "Pending",
+    "by_shape",
     "encode",
     "grid_of",
     "launcher",
-    "picture_features",
     "region_weights",
     "upload",
 ]
 
-_CELLS = 16
-_LEVELS = 4
-_ONE_THREAD = 250_000  # multiplications; OpenBLAS takes more threads above 262,144
 _WHOLE = np.array([0, 0, 1, 1], dtype=np.float32)  # a box
 
-PICTURES = EncoderInfo(
-    name="pictures",
-    digest="pictures v1",
-    n_blocks=1,
-    width=_CELLS * _CELLS * 3,
-    size=0,
-    patch=0,
-    n_prefix=0,
-    mean=(0.0, 0.0, 0.0),
-    std=(1.0, 1.0, 1.0),
-)
-"""The reference without an encoder: block 0, regions `pixels` (768) and `histogram` (64)."""
 
-
-def grid_of(info: EncoderInfo, size: int) -> tuple[int, int]:
-    """Rows and columns of the patch grid at picture side `size`."""
-    return size // info.patch, size // info.patch
+def grid_of(info: EncoderInfo, shape: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of the patch grid of an array of height and width `shape`."""
+    return shape[0] // info.patch, shape[1] // info.patch
 
 
 def region_weights(
-    rows: Rows, info: EncoderInfo, size: int, *, fields: int = 1
+    rows: Rows, info: EncoderInfo, shape: tuple[int, int], *, fields: int = 1
 ) -> dict[str, Float32[np.ndarray, "b f k t"]]:
     """Pooling weights by region: the whole `image`, and each role of boxes.
 
@@ -68,18 +51,18 @@ def region_weights(
         rows: The b samples of the batch, with boxes of the arrays. A role `image` bounds what the
             arrays show of the picture, and takes the place of the whole array.
         info: The encoder, for its patch side.
-        size: Picture side in pixels.
+        shape: Height and width of the arrays in pixels.
         fields: Parts along each side of a region that are pooled apart; k = fields * fields.
     """
-    height, width = grid_of(info, size)
+    height, width = grid_of(info, shape)
     batch, frames = rows.pictures.shape
     tokens = height * width
     boxes_by_region = dict(rows.boxes)
     result = {"image": np.full((batch, frames, 1, tokens), 1 / (frames * tokens), dtype=np.float32)}
     if fields > 1 and "image" not in boxes_by_region:
         boxes_by_region["image"] = np.tile(_WHOLE, (batch, frames, 1))
-    # Where patches do not divide the side, the grid ends before the picture does.
-    reach = np.float32(size / (width * info.patch))
+    # Where patches do not divide a side, the grid ends before the array does.
+    reach = np.float32([shape[1] / (width * info.patch), shape[0] / (height * info.patch)] * 2)
     for role, boxes in boxes_by_region.items():
         inside = (boxes * reach).reshape(-1, 4)
         parts = inside if fields == 1 else split_boxes(inside, fields).reshape(-1, 4)
@@ -132,17 +115,53 @@ class Pending:
         return result
 
 
-Launch = Callable[[UInt8[Tensor, "b f s s 3"], Rows], Pending]
+Launch = Callable[[UInt8[Tensor, "b f h w 3"], Rows], Pending]
 """Starts the computation of one batch, given its pixels on the device and its samples."""
 
 
+def by_shape(pictures: Sequence[UInt8[np.ndarray, "f _ _ 3"]]) -> list[Int64[np.ndarray, " _"]]:
+    """Which samples of a batch have arrays of one shape and can be computed together.
+
+    Args:
+        pictures: Pixels of each sample; height and width may differ between samples.
+
+    Returns:
+        Positions in the batch, ascending, for each shape in the order of first appearance.
+    """
+    groups = defaultdict(list)
+    for position, one in enumerate(pictures):
+        groups[one.shape].append(position)
+    return [np.array(positions) for positions in groups.values()]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gathered:
+    """Features of a batch that was launched in parts.
+
+    Attributes:
+        parts: Features under way.
+        positions: Of the samples of each part in the batch.
+    """
+
+    parts: Sequence[Pending]
+    positions: Sequence[Int64[np.ndarray, " _"]]
+
+    def collect(self) -> dict[str, Float32[np.ndarray, "b _ d"]]:
+        """The features in the order of the batch; errors as of `Pending.collect`."""
+        parts = [part.collect() for part in self.parts]
+        if len(parts) == 1:
+            return parts[0]
+        order = np.argsort(np.concatenate(self.positions))
+        return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+
+
 def upload(
-    pictures: Sequence[UInt8[np.ndarray, "f s s 3"]], device: str
-) -> UInt8[Tensor, "b f s s 3"]:
+    pictures: Sequence[UInt8[np.ndarray, "f h w 3"]], device: str
+) -> UInt8[Tensor, "b f h w 3"]:
     """The pixels of b samples on a device; sent from pinned memory if it is a GPU.
 
     Args:
-        pictures: Pixels of each sample.
+        pictures: Pixels of each sample, all of one shape.
         device: Torch device.
     """
     return _sent(pictures, device, axis=0)
@@ -156,6 +175,7 @@ def launcher(
     device: str,
     compute_dtype: torch.dtype,
     pooling: str = "mean",
+    fields: int = 1,
     compile_for: int | None = None,
 ) -> Launch:
     """The function that starts an encoder on a batch.
@@ -166,7 +186,8 @@ def launcher(
         token_blocks: Blocks whose token maps are kept; one frame only.
         device: Where the encoder is.
         compute_dtype: float32, or a narrower type for `torch.autocast`.
-        pooling: `Protocol.pool`; `cls` gives the region `image` only.
+        pooling: `mean`, `max`, `gem`, or `cls`, which gives the region `image` only.
+        fields: Parts along each side of a region that are pooled apart.
         compile_for: Compile the forward pass for this number of samples, to which every batch is
             padded; None for eager mode.
 
@@ -179,19 +200,17 @@ def launcher(
         mode = "max-autotune-no-cudagraphs" if _is_cuda(device) else None
         forward = torch.compile(_forward, mode=mode, dynamic=False)
     info = encoder.info
-    fields = Protocol(pool=pooling).pool_grid or 1
-    reduce = "mean" if fields > 1 else pooling
 
     @torch.inference_mode()
-    def launch(pixels: UInt8[Tensor, "b f s s 3"], rows: Rows) -> Pending:
-        batch, _, size = pixels.shape[:3]
+    def launch(pixels: UInt8[Tensor, "b f h w 3"], rows: Rows) -> Pending:
+        batch, _, height, width = pixels.shape[:4]
         regions = replace(rows, boxes={}) if pooling == "cls" else rows
-        by_region = region_weights(regions, info, size, fields=fields)
+        by_region = region_weights(regions, info, (height, width), fields=fields)
         weights = _sent(list(by_region.values()), device, axis=2)
         if compile_for is not None:
             pixels, weights = _padded(pixels, compile_for), _padded(weights, compile_for)
         vectors, maps = forward(
-            encoder, pixels, weights, blocks, token_blocks, compute_dtype, reduce
+            encoder, pixels, weights, blocks, token_blocks, compute_dtype, pooling
         )
         pooled = _on_host(vectors[:batch])
         arrays = {pooled_name(region): pooled[:, r] for r, region in enumerate(by_region)}
@@ -208,7 +227,7 @@ def launcher(
 
 def encode(
     encoder: Encoder,
-    pixels: UInt8[np.ndarray, "b f s s 3"],
+    pixels: UInt8[np.ndarray, "b f h w 3"],
     rows: Rows,
     *,
     blocks: Sequence[int],
@@ -243,7 +262,7 @@ def encode(
 
 def _forward(
     encoder: Encoder,
-    pixels: UInt8[Tensor, "b f s s 3"],
+    pixels: UInt8[Tensor, "b f h w 3"],
     weights: Float32[Tensor, "b f r k t"],
     blocks: Sequence[int],
     token_blocks: Sequence[int],
@@ -304,51 +323,3 @@ def _check_tokens(info: EncoderInfo, outputs: dict[int, BlockTokens], expected: 
                 f"{info.name} should return {expected} patch tokens, block {block} returned "
                 f"{found}. Give --size {info.size}, its native size."
             )
-
-
-def picture_features(
-    pixels: UInt8[np.ndarray, "b f s s 3"],
-) -> dict[str, Float32[np.ndarray, "b 1 d"]]:
-    """What can be read without an encoder, frames averaged, by dataset name.
-
-    `pixels`: the picture averaged over 16 x 16 areas, 768 numbers in [0, 1]. `histogram`: shares
-    of the pixels in 4 x 4 x 4 bins of red, green and blue, 64 numbers with sum 1.
-
-    Args:
-        pixels: The pixels that the encoders see.
-    """
-    batch, frames, size = pixels.shape[:3]
-    area, first, window = _areas(size)
-    lines = pixels.reshape(-1, size, size * 3).astype(np.float32)
-    # In products so small that OpenBLAS does not share them out: many threads ask at a time.
-    step = max(1, _ONE_THREAD // (_CELLS * size))
-    parts = [area @ lines[:, :, i : i + step] for i in range(0, size * 3, step)]
-    rows = np.concatenate(parts, axis=2).reshape(-1, _CELLS, size, 3)
-    # A cell averages few columns; the product with all of `area` would take longest of all.
-    columns = np.minimum(first + np.arange(len(window))[:, None], size - 1)
-    averaged = np.einsum("kc,brkcd->brcd", window, rows.take(columns, axis=2))
-    coarse = averaged.reshape(batch, frames, -1).mean(axis=1) / 255
-    levels = pixels // (256 // _LEVELS)
-    bins = (levels[..., 0] * _LEVELS + levels[..., 1]) * _LEVELS + levels[..., 2]
-    counts = [np.bincount(one.ravel(), minlength=_LEVELS**3) for one in bins]
-    shares = (np.stack(counts) / (frames * size * size)).astype(np.float32)
-    return {pooled_name("pixels"): coarse[:, None], pooled_name("histogram"): shares[:, None]}
-
-
-@lru_cache(maxsize=8)
-def _areas(
-    size: int,
-) -> tuple[Float32[np.ndarray, "16 s"], Int64[np.ndarray, "16"], Float32[np.ndarray, "k 16"]]:
-    """Weights by which each of 16 cells averages a side of `size` pixels.
-
-    Returns:
-        The weights; for each cell the first pixel with a weight; and the weights from there on.
-    """
-    edges = np.arange(size) / size
-    area = coverage(edges, edges + 1 / size, _CELLS).T
-    area = (area / area.sum(axis=1, keepdims=True)).astype(np.float32)
-    first = (area > 0).argmax(axis=1)
-    last = size - (area[:, ::-1] > 0).argmax(axis=1)
-    steps = np.arange((last - first).max())[:, None]
-    window = area[np.arange(_CELLS), np.minimum(first + steps, size - 1)]
-    return area, first, np.where(first + steps < last, window, np.float32(0))

@@ -33,7 +33,7 @@ from degradation.cache import (
 )
 from degradation.cache.schema import features_folder
 from degradation.cache.shards import ShardCard
-from degradation.encode import Pending, upload
+from degradation.encode import Gathered, by_shape, upload
 from degradation.encoders.encoder import Encoder
 from degradation.encoders.pair import Pair
 from degradation.errors import ConfigError, DataError
@@ -130,19 +130,21 @@ def extract(
         post: Encoder after.
         root: Root of all caches.
         protocol: How pictures become pixels, and pixels features. Its positions are only recorded:
-            the encoders come with theirs. `native_norm` and geometry `native` are refused.
+            the encoders come with theirs, and with the norms and the freedom of shape that stage
+            `native_norm` and geometry `native` need.
         size: Picture side in pixels; by default that of the protocol, or the native one of `pre`.
         blocks: Blocks to pool; by default those of the protocol, or all that both sides have.
         token_blocks: Blocks whose token maps are stored too; they are large, and no probe of this
-            version reads them. Their cells are of the array, not of the picture.
-        batch_size: Pictures (frames) per batch.
+            version reads them. Only for the squash of whole pictures.
+        batch_size: Pictures (frames) per batch; under `native` those of one shape in it are
+            computed together.
         shard_rows: Rows per shard; all of a shard's features are held in memory.
         device: Torch device.
         compute_dtype: torch.float32, or torch.bfloat16 for autocast; by default the dtype of the
             protocol.
         storage: Dtype on disk; a shard that float16 would harm is float32 all the same.
         workers: Threads that open pictures.
-        compile: Compile the forward passes; they then have caches of their own.
+        compile: Compile the forward passes; they then have caches of their own. Not for `native`.
         cache_pictures: Keep the scaled pictures below `root`, for the next pair of this size.
         ranks: The processes that share the work; all of them must call this function.
         progress: Show a bar on stderr.
@@ -319,16 +321,21 @@ def _work_off(
 
 def _launch(
     work: Sequence[tuple[Side, Store]], samples: Sequence[Sample], stages: _Stages
-) -> dict[str, Pending]:
-    """Start the encoders on a batch; their features by address."""
+) -> dict[str, Gathered]:
+    """Start the encoders on a batch, shape by shape; their features by address."""
     launches = {side.key.address: side.launch for side, _ in work if side.launch}
     if not launches:
         return {}
-    pixels = upload([one.pixels for one in samples if one.pixels is not None], stages.device)
-    taken = stages.reader.rows.take(np.array([sample.row for sample in samples]))
-    placements = [sample.placements for sample in samples]
-    moved = rows_in_arrays(taken, placements, mask_pad=stages.mask_pad)
-    return {address: launch(pixels, moved) for address, launch in launches.items()}
+    pictures = [one.pixels for one in samples if one.pixels is not None]
+    groups, parts = by_shape(pictures), defaultdict(list)
+    for group in groups:
+        pixels = upload([pictures[i] for i in group], stages.device)
+        taken = stages.reader.rows.take(np.array([samples[i].row for i in group]))
+        placements = [samples[i].placements for i in group]
+        moved = rows_in_arrays(taken, placements, mask_pad=stages.mask_pad)
+        for address, launch in launches.items():
+            parts[address].append(launch(pixels, moved))
+    return {address: Gathered(some, groups) for address, some in parts.items()}
 
 
 def _finish(

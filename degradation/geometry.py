@@ -1,42 +1,39 @@
-"""From a picture of any size to the array that both sides see.
+"""How a picture of any size becomes the array that both sides see: a plain record.
 
 A picture is cut to a box if asked, scaled, and placed in an array:
 
 * `squash` (the default): to s x s, the aspect ratio given up; nothing is lost.
 * `pad`: scaled to fit into s x s and centred, the rest black, as Molmo does.
 * `short-crop`: the shorter side scaled to s, then the centre s x s, as CLIP does; what lies
-  outside is gone, which costs people and gaze targets at the sides.
+  outside is gone, which costs people and gaze targets at the sides. With `crop_pct` the shorter
+  side is scaled to more than s, as DINOv2 does.
 * `native`: both sides rounded to a multiple, within bounds on the area, as Qwen2-VL does; the
   arrays of different pictures differ in shape.
 
-`degradation.placement` takes boxes and points through the same map as the pixels.
+`degradation.views` makes the arrays, and `degradation.placement` takes boxes and points through the
+same map as the pixels. Which geometry a published model has is said by its row in
+`degradation.encoders.catalogue`, so that nothing heavy is imported here.
 """
 
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import ClassVar, Literal
 
-import numpy as np
-from jaxtyping import Float32, UInt8
-from PIL import Image
+from degradation.errors import ConfigError
 
-from degradation.errors import ConfigError, DataError
-from degradation.pixels import MAX_PIXELS
-from degradation.placement import Placement
+__all__ = ["MAX_PIXELS", "Filter", "Geometry", "Kind"]
 
-__all__ = ["NATIVE", "Filter", "Geometry", "Kind", "place", "render", "smart_size", "view"]
+MAX_PIXELS = 100_000_000
+"""Larger pictures are refused before they are decoded, and larger arrays before they are made: 300
+MB in memory, most likely a mistake."""
 
 Kind = Literal["squash", "pad", "short-crop", "native"]
 Filter = Literal["bicubic", "bilinear", "bilinear-float"]
 
 _MIN_PIXELS, _MAX_PIXELS, _MULTIPLE = 3136, 12_845_056, 28  # of the published Qwen2-VL processors
-_MAX_ASPECT = 200
 _MAX_SIDE = math.isqrt(MAX_PIXELS)
 _ROLE = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-_RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +51,8 @@ class Geometry:
         multiple: Both sides of a `native` array are multiples of it: patch times merge side.
         crop: Role of the box to which a picture is cut before all else; empty for no cut.
         margin: Share of the box's sides by which it is widened at each end before the cut.
+        crop_pct: Share of the shorter side that a `short-crop` keeps, as timm calls it; the
+            shorter side is scaled to size / crop_pct.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -66,6 +65,7 @@ class Geometry:
     multiple: int = _MULTIPLE
     crop: str = ""
     margin: float = 0.0
+    crop_pct: float = 1.0
 
     def __post_init__(self) -> None:
         """Check that every option is in range and has an effect.
@@ -99,185 +99,17 @@ class Geometry:
             raise ConfigError(
                 f"A margin of {self.margin} was asked for, but no cut. Name the role as crop."
             )
+        if not 0 < self.crop_pct <= 1 or (self.crop_pct != 1 and self.kind != "short-crop"):
+            raise ConfigError(
+                "Expected a crop_pct in (0, 1], other than 1 for short-crop only, found "
+                f"{self.crop_pct} for {self.kind}. Leave it out, or choose short-crop."
+            )
+
+    @property
+    def still(self) -> bool:
+        """Whether every array has the normalised coordinates of its picture, and one size."""
+        return self.kind == "squash" and not self.crop
 
     def at(self, side: int) -> "Geometry":
         """This geometry with size `side`, if it needs a size and has none."""
         return self if self.kind == "native" or self.size else replace(self, size=side)
-
-
-NATIVE: Mapping[str, Geometry] = MappingProxyType(
-    {
-        "qwen2_vl": Geometry(kind="native"),
-        "molmo": Geometry(kind="pad", filter="bilinear-float"),
-        "internvit": Geometry(kind="squash"),
-        "clip": Geometry(kind="short-crop"),
-    }
-)
-"""How a family (`degradation.encoders.families`) shows one whole picture to its own tower.
-
-Tiles and further crops are left out; `at` fills in the native side. In the second arm of a
-comparison both sides get the pictures of the side after.
-"""
-
-
-def smart_size(
-    width: int, height: int, *, min_pixels: int, max_pixels: int, multiple: int
-) -> tuple[int, int]:
-    """Height and width of a `native` array, as Qwen2-VL chooses them.
-
-    Each side goes to the nearest multiple, a half to the even one. Where the area is then out of
-    bounds, the sides are scaled by the root of the ratio of areas instead, and rounded inwards.
-
-    Args:
-        width: Of the picture, in pixels.
-        height: Of the picture, in pixels.
-        min_pixels: Least area.
-        max_pixels: Largest area.
-        multiple: Of which both sides are multiples.
-
-    Raises:
-        DataError: One side is more than 200 times the other, which Qwen2-VL refuses.
-
-    Example:
-        >>> smart_size(640, 480, min_pixels=3136, max_pixels=12_845_056, multiple=28)
-        (476, 644)
-    """
-    if max(height, width) > _MAX_ASPECT * min(height, width):
-        raise DataError(
-            f"Expected sides at most {_MAX_ASPECT} : 1, found a picture of {width} x {height} "
-            "pixels. Leave it out, or choose another geometry than native."
-        )
-    rows, columns = (round(side / multiple) * multiple for side in (height, width))
-    if rows * columns > max_pixels:
-        shrink = math.sqrt(height * width / max_pixels)
-        rows, columns = (
-            max(1, math.floor(side / shrink / multiple)) * multiple for side in (height, width)
-        )
-    elif rows * columns < min_pixels:
-        grow = math.sqrt(min_pixels / (height * width))
-        rows, columns = (math.ceil(side * grow / multiple) * multiple for side in (height, width))
-    return rows, columns
-
-
-def place(
-    width: int, height: int, geometry: Geometry, *, box: Float32[np.ndarray, "4"] | None = None
-) -> Placement:
-    """Where a picture goes.
-
-    Args:
-        width: Of the upright picture, in pixels.
-        height: Of the upright picture, in pixels.
-        geometry: How it becomes an array; with a size, unless native.
-        box: Box of the role `geometry.crop`, normalised xyxy; used only if there is a cut.
-
-    Raises:
-        ConfigError: The geometry needs a size and has none.
-        DataError: There is no box to cut to, or nothing in it; or the picture is so elongated
-            that Qwen2-VL refuses it or scaling it would take more than `MAX_PIXELS`.
-    """
-    part = _part(width, height, geometry, box) if geometry.crop else (0, 0, width, height)
-    (across, down), shape = _scaled_size(part[2] - part[0], part[3] - part[1], geometry)
-    if across * down > MAX_PIXELS:
-        raise DataError(
-            f"Expected at most {MAX_PIXELS:,} pixels after scaling, found {across} x {down} from "
-            f"a picture of {width} x {height}. Leave it out, or choose another geometry."
-        )
-    left, top = (
-        # Floors, of the crop as CLIP's processor takes it and of the padding as Molmo's does.
-        (side - scaled) // 2 if scaled <= side else -((scaled - side) // 2)
-        for side, scaled in ((shape[1], across), (shape[0], down))
-    )
-    target = (left, top, left + across, top + down)
-    return Placement(picture=(height, width), part=part, target=target, shape=shape)
-
-
-def _part(
-    width: int, height: int, geometry: Geometry, box: Float32[np.ndarray, "4"] | None
-) -> tuple[int, int, int, int]:
-    """The box with its margin, to the nearest whole pixels and inside the picture."""
-    if box is None or not np.isfinite(box).all():
-        raise DataError(f"Expected a box {geometry.crop!r} to cut the picture to, found none.")
-    x1, y1, x2, y2 = box.astype(np.float64).tolist()
-    if not (x1 < x2 and y1 < y2 and max(x1, y1) < 1 and min(x2, y2) > 0):
-        raise DataError(
-            f"Expected a box {geometry.crop!r} in the picture with x1 < x2 and y1 < y2 to cut it "
-            f"to, found {[x1, y1, x2, y2]}. Mend the annotation."
-        )
-    ends = []
-    for low, high, side in ((x1, x2, width), (y1, y2, height)):
-        wider = geometry.margin * (high - low)
-        first = min(max(round((low - wider) * side), 0), side - 1)
-        last = max(min(round((high + wider) * side), side), first + 1)
-        ends.append((first, last))
-    (left, right), (top, bottom) = ends
-    return left, top, right, bottom
-
-
-def _scaled_size(
-    width: int, height: int, geometry: Geometry
-) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Width and height of a part after scaling; height and width of the array it goes into."""
-    if geometry.kind == "native":
-        rows, columns = smart_size(
-            width,
-            height,
-            min_pixels=geometry.min_pixels,
-            max_pixels=geometry.max_pixels,
-            multiple=geometry.multiple,
-        )
-        return (columns, rows), (rows, columns)
-    if (size := geometry.size) is None:
-        raise ConfigError(f"Geometry {geometry.kind} needs a size, and has none. Give one.")
-    if geometry.kind == "squash":
-        return (size, size), (size, size)
-    if geometry.kind == "short-crop":
-        shorter = min(width, height)
-        return (size * width // shorter, size * height // shorter), (size, size)
-    # Molmo computes in float32, which can make the longer side one pixel shorter than s.
-    sides = np.array([width, height], dtype=np.float32)
-    across, down = (max(1, int(side)) for side in sides * (np.float32(size) / sides).min())
-    return (across, down), (size, size)
-
-
-def render(
-    image: Image.Image, placement: Placement, resampling: Filter
-) -> UInt8[np.ndarray, "h w 3"]:
-    """The array of a picture, rows from the top, RGB; black where it shows nothing.
-
-    Args:
-        image: A picture from `degradation.pixels.to_rgb`.
-        placement: Where it goes.
-        resampling: `Geometry.filter`.
-    """
-    left, top, right, bottom = placement.target
-    height, width = placement.shape
-    part = image if placement.whole else image.crop(placement.part)
-    scaled = _scale(part, (right - left, bottom - top), resampling)
-    return np.array(scaled.crop((-left, -top, width - left, height - top)))
-
-
-def _scale(image: Image.Image, size: tuple[int, int], resampling: Filter) -> Image.Image:
-    """The picture scaled to width and height `size`, with antialiasing."""
-    if resampling != "bilinear-float":
-        return image.resize(size, _RESAMPLING[resampling])
-    bands = [band.convert("F").resize(size, _RESAMPLING["bilinear"]) for band in image.split()]
-    values = np.stack([np.asarray(band) for band in bands], axis=-1)
-    return Image.fromarray(np.rint(values).astype(np.uint8))
-
-
-def view(
-    image: Image.Image, geometry: Geometry, *, box: Float32[np.ndarray, "4"] | None = None
-) -> tuple[UInt8[np.ndarray, "h w 3"], Placement]:
-    """The array of a picture, and where the picture lies in it.
-
-    Args:
-        image: A picture from `degradation.pixels.to_rgb`.
-        geometry: How it becomes an array; with a size, unless native.
-        box: Box of the role `geometry.crop`, normalised xyxy; used only if there is a cut.
-
-    Raises:
-        ConfigError: The geometry needs a size and has none.
-        DataError: As for `place`.
-    """
-    placement = place(*image.size, geometry, box=box)
-    return render(image, placement, geometry.filter), placement

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from degradation.cache import Shard, Store
-from degradation.encode import Pending
+from degradation.encode import Gathered
 from degradation.reading import Sample
 from degradation.sides import Side
 
@@ -36,7 +36,7 @@ class GrowingShard:
     left_out: list[tuple[int, str]] = field(default_factory=list)
     arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=lambda: defaultdict(dict))
 
-    def add(self, samples: Sequence[Sample], launched: Mapping[str, Pending]) -> None:
+    def add(self, samples: Sequence[Sample], launched: Mapping[str, Gathered]) -> None:
         """Wait for the features of a batch and keep them.
 
         Args:

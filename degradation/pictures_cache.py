@@ -3,7 +3,7 @@
 One file for each picture, named by what decides its pixels: the geometry, the task, where its rows
 come from, the picture's reference, and the box if it is cut to one. It holds the sides of the
 picture as it was opened, the hash of the pixels and the pixels themselves, uncompressed:
-s * s * 3 bytes, 0.4 MB at 378. What is torn or damaged does not fit its hashes and is decoded
+h * w * 3 bytes, 0.4 MB at 378. What is torn or damaged does not fit its hashes and is decoded
 again, so files are not synced.
 """
 
@@ -21,11 +21,12 @@ from jaxtyping import Float32, UInt8
 
 from degradation.cache.schema import plain
 from degradation.errors import CacheError
-from degradation.geometry import Geometry, place
+from degradation.geometry import Geometry
 from degradation.pixels import pixel_hash
 from degradation.placement import Placement
 from degradation.protocol import VERSION
 from degradation.tasks.task import TaskSpec
+from degradation.views import place
 
 __all__ = ["PicturesCache", "View", "pictures_cache"]
 
@@ -43,7 +44,7 @@ class View(NamedTuple):
         hash: Hash of the pixels.
     """
 
-    pixels: UInt8[np.ndarray, "s s 3"]
+    pixels: UInt8[np.ndarray, "h w 3"]
     placement: Placement
     hash: bytes
 

@@ -26,14 +26,12 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from degradation.errors import DataError
+from degradation.geometry import MAX_PIXELS
 
-__all__ = ["FORMATS", "MAX_PIXELS", "inside_root", "open_picture", "pixel_hash", "square", "to_rgb"]
+__all__ = ["FORMATS", "inside_root", "open_picture", "pixel_hash", "to_rgb"]
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 """The formats that are read; named, because some others run a program of their own on the file."""
-
-MAX_PIXELS = 100_000_000
-"""Larger pictures are refused before they are decoded: 300 MB in memory, most likely a mistake."""
 
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -224,22 +222,6 @@ def _eight_bit_grey(image: Image.Image, name: str) -> Image.Image:
             "Scale it to 0..255 and save it as 8-bit PNG."
         )
     return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
-
-
-def square(image: Image.Image, size: int) -> UInt8[np.ndarray, "s s 3"]:
-    """Squashes a picture to a square: bicubic, antialiased, the aspect ratio given up.
-
-    Nothing is cut off or padded, and normalised coordinates stay as they are: a point (x, y) of
-    the picture is the point (x, y) of the result.
-
-    Args:
-        image: A picture from `to_rgb`.
-        size: The side s, in pixels.
-
-    Returns:
-        Pixels, shape (s, s, 3), rows from the top, RGB.
-    """
-    return np.array(image.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def pixel_hash(pixels: UInt8[np.ndarray, "..."]) -> bytes:

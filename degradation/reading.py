@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from degradation.encode import picture_features
 from degradation.errors import CacheError, DataError
-from degradation.geometry import Geometry, view
+from degradation.geometry import Geometry
+from degradation.pictures import picture_features
 from degradation.pictures_cache import PicturesCache, View
 from degradation.pixels import pixel_hash, to_rgb
 from degradation.placement import Placement
 from degradation.tasks.task import Rows, Task
+from degradation.views import view
 
 __all__ = ["Reader", "Sample"]
 
@@ -27,7 +28,7 @@ class Sample:
 
     Attributes:
         row: Its position in the split.
-        pixels: The pixels of its frames, shape (f, s, s, 3); None if they cannot be read.
+        pixels: The pixels of its frames, shape (f, h, w, 3); None if they cannot be read.
         placements: Where the picture of each frame lies in them.
         hash: Hash of all of them.
         features: Features without an encoder, by dataset name.
@@ -35,7 +36,7 @@ class Sample:
     """
 
     row: int
-    pixels: UInt8[np.ndarray, "f s s 3"] | None = None
+    pixels: UInt8[np.ndarray, "f h w 3"] | None = None
     placements: tuple[Placement, ...] = ()
     hash: bytes = b""
     features: Mapping[str, Float32[np.ndarray, "1 1 _"]] = field(default_factory=dict)
@@ -80,6 +81,10 @@ class Reader:
         placements = tuple(one.placement for one in views)
         if reason := self._lost(row, placements):
             return Sample(row, reason=reason)
+        if len({one.pixels.shape for one in views}) > 1:
+            return Sample(
+                row, reason=f"Geometry {self.geometry.kind} gives its pictures different shapes."
+            )
         pixels = np.stack([one.pixels for one in views])
         hashes = b"".join(one.hash for one in views)
         if len(views) > 1:

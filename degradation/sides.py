@@ -7,15 +7,15 @@ from functools import partial
 import torch
 
 from degradation.cache import Key, PixelProtocol, Storage
-from degradation.encode import PICTURES, Launch, grid_of, launcher
+from degradation.encode import Launch, grid_of, launcher
 from degradation.encoders.encoder import Encoder, EncoderInfo
 from degradation.encoders.frozen import FrozenEncoder
 from degradation.errors import ConfigError, PairingError
-from degradation.geometry import Geometry
+from degradation.pictures import PICTURES
 from degradation.protocol import Protocol, pixel_record
 from degradation.tasks.task import Rows, TaskSpec
 
-__all__ = ["Side", "check_square", "plan_sides", "settled"]
+__all__ = ["Side", "plan_sides", "settled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class Side:
     Attributes:
         key: What decides its content.
         info: Facts about the encoder.
-        grid: Rows and columns of its patch grid; (0, 0) without an encoder.
+        grid: Rows and columns of its patch grid; (0, 0) without an encoder. Where pictures differ
+            in shape, those at its native side: gaze is read out on them if both sides have them.
         launch: Starts its computation on a batch; None where it is computed while reading.
     """
 
@@ -56,20 +57,23 @@ def settled(
         compute_dtype: Arithmetic of the forward pass.
 
     Raises:
-        ConfigError: Two different sizes were given, or a block that an encoder does not have.
+        ConfigError: Two different sizes were given, or one for pictures of any shape, or a block
+            that an encoder does not have.
     """
     geometry = protocol.geometry
     if size is not None and geometry.size not in (None, size):
         raise ConfigError(
             f"The protocol says size {geometry.size}, but size {size} was asked for. Give one."
         )
+    if size is not None:
+        geometry = replace(geometry, size=size)  # which native refuses
     if blocks is None:
         common = range(min(info.n_blocks for info in infos))
         blocks = common if protocol.blocks is None else protocol.blocks
     dtype = protocol.dtype if compute_dtype is None else str(compute_dtype).removeprefix("torch.")
     result = replace(
         protocol,
-        geometry=geometry.at(infos[0].size if size is None else size),
+        geometry=geometry.at(infos[0].size),
         blocks=tuple(blocks),
         token_blocks=tuple(token_blocks) or protocol.token_blocks,
         dtype=dtype,
@@ -103,8 +107,10 @@ def plan_sides(
     infos = (pre.info, post.info)
     _check_geometry(protocol, rows)
     _check_features(protocol, spec, infos)
-    size = protocol.geometry.size
-    _check_token_maps(infos, rows, size, protocol.token_blocks)
+    _check_stage(protocol, (pre, post))
+    if protocol.geometry.kind == "native":
+        _check_any_shape((pre, post), compiled=compile_for is not None)
+    _check_token_maps(protocol, infos, rows)
     key = partial(
         Key,
         task=spec,
@@ -115,9 +121,7 @@ def plan_sides(
         shard_rows=shard_rows,
     )
 
-    def side(encoder: Encoder) -> Side:
-        if isinstance(encoder, torch.nn.Module):
-            encoder.to(device)
+    def planned(encoder: Encoder) -> Side:
         encoder_key = key(
             encoder=encoder.info.name,
             digest=encoder.info.digest,
@@ -127,16 +131,20 @@ def plan_sides(
             compute=protocol.dtype if compile_for is None else f"{protocol.dtype} compiled",
         )
         encoder = _normalising(encoder, protocol)
+        if isinstance(encoder, torch.nn.Module):
+            encoder.to(device)
         launch = launcher(
             encoder,
             blocks=protocol.blocks,
             token_blocks=protocol.token_blocks,
             device=device,
             compute_dtype=getattr(torch, protocol.dtype),
-            pooling=protocol.pool,
+            pooling="mean" if protocol.pool_grid else protocol.pool,
+            fields=protocol.pool_grid or 1,
             compile_for=compile_for,
         )
-        return Side(encoder_key, encoder.info, grid_of(encoder.info, size), launch)
+        side = protocol.geometry.size or encoder.info.size
+        return Side(encoder_key, encoder.info, grid_of(encoder.info, (side, side)), launch)
 
     pictures_key = key(
         encoder=PICTURES.name,
@@ -146,17 +154,7 @@ def plan_sides(
         token_blocks=(),
         compute="float32",
     )
-    return side(pre), side(post), Side(pictures_key, PICTURES, (0, 0))
-
-
-def check_square(geometry: Geometry) -> None:
-    """Raise `ConfigError` unless the geometry makes squares, the only arrays encoded here."""
-    if geometry.kind == "native":
-        raise ConfigError(
-            "native needs square pictures here: arrays that follow the shape of each picture are "
-            "not encoded, since most towers have positions for one square grid only. Choose "
-            "squash, pad or short-crop."
-        )
+    return planned(pre), planned(post), Side(pictures_key, PICTURES, (0, 0))
 
 
 def _normalising(encoder: Encoder, protocol: Protocol) -> Encoder:
@@ -168,21 +166,18 @@ def _normalising(encoder: Encoder, protocol: Protocol) -> Encoder:
             f"{encoder.info.name} normalises pictures in a way of its own, so that normalisation "
             f"{protocol.normalisation} cannot be given to it. Leave it native."
         )
-    mean, std = statistics
-    return FrozenEncoder(encoder.tower, replace(encoder.info, mean=mean, std=std))
+    return encoder.with_statistics(*statistics)
 
 
 def _check_geometry(protocol: Protocol, rows: Rows) -> None:
     """Raise if the geometry is of no use for these rows."""
     geometry = protocol.geometry
-    check_square(geometry)
     if geometry.crop and geometry.crop not in rows.boxes:
         raise ConfigError(
             f"Pictures cannot be cut to {geometry.crop!r}: the rows have boxes "
             f"{', '.join(rows.boxes) or 'of no role'}. Name one of them as crop."
         )
-    still = geometry.kind == "squash" and not geometry.crop
-    if rows.points.shape[1] and rows.pictures.shape[1] > 1 and not still:
+    if rows.points.shape[1] and rows.pictures.shape[1] > 1 and not geometry.still:
         raise ConfigError(
             "Points of samples of several pictures cannot be moved: nothing says of which picture "
             "they are. Choose squash without a cut, which leaves them where they are."
@@ -191,11 +186,6 @@ def _check_geometry(protocol: Protocol, rows: Rows) -> None:
 
 def _check_features(protocol: Protocol, spec: TaskSpec, infos: Sequence[EncoderInfo]) -> None:
     """Raise if these encoders have no such features, or the probes of the task no use for them."""
-    if protocol.stage == "native_norm":
-        raise ConfigError(
-            "Stage native_norm is not computed: the norm that the rest of a model applies is not "
-            "read from its checkpoint. Choose stage block."
-        )
     if protocol.pool != "cls":
         return
     for info in infos:
@@ -208,6 +198,49 @@ def _check_features(protocol: Protocol, spec: TaskSpec, infos: Sequence[EncoderI
         raise ConfigError(
             f"A class token is one for the whole image, but the probes of {spec.name} read "
             f"{', '.join(spec.regions)}. Choose mean, max, gem or grid:KxK."
+        )
+
+
+def _check_stage(protocol: Protocol, encoders: Sequence[Encoder]) -> None:
+    """Raise unless the encoders have the norms that the stage says, and these have an effect."""
+    last = [
+        encoder.info.n_blocks - 1
+        for encoder in encoders
+        if isinstance(encoder, FrozenEncoder) and encoder.final_norm
+    ]
+    if protocol.stage == "block":
+        if last:
+            raise ConfigError(
+                "Stage block is the output of the blocks themselves, but an encoder was loaded "
+                "with the norm after its last block. Choose stage native_norm, or load it without."
+            )
+    elif not last:
+        raise ConfigError(
+            f"Stage native_norm has no effect: of {' and '.join(e.info.name for e in encoders)} "
+            "neither has a norm that the rest of its model applies to its last block. Choose "
+            "stage block."
+        )
+    elif not {*last} & {*protocol.blocks, *protocol.token_blocks}:
+        raise ConfigError(
+            f"Stage native_norm has no effect: it changes block {' or '.join(map(str, last))} "
+            f"only, which is not among the blocks {list(protocol.blocks)}. Choose stage block, or "
+            "add that block."
+        )
+
+
+def _check_any_shape(encoders: Sequence[Encoder], *, compiled: bool) -> None:
+    """Raise unless both sides take pictures that differ in shape."""
+    for encoder in encoders:
+        if not (isinstance(encoder, FrozenEncoder) and encoder.any_grid):
+            raise ConfigError(
+                f"{encoder.info.name} takes pictures of side {encoder.info.size} only, but under "
+                "geometry native pictures differ in shape. Choose squash, pad or short-crop, or an "
+                "encoder that `sdiag encoders` lists."
+            )
+    if compiled:
+        raise ConfigError(
+            "Under geometry native pictures differ in shape, and compiled code is for one shape. "
+            "Leave --compile out, or choose another geometry."
         )
 
 
@@ -226,19 +259,25 @@ def _check_blocks(
                 )
 
 
-def _check_token_maps(
-    infos: Sequence[EncoderInfo], rows: Rows, size: int, token_blocks: Sequence[int]
-) -> None:
+def _check_token_maps(protocol: Protocol, infos: Sequence[EncoderInfo], rows: Rows) -> None:
     """Raise if the token maps asked for cannot be stored or compared."""
-    if not token_blocks:
+    if not protocol.token_blocks:
         return
+    if not protocol.geometry.still:
+        raise ConfigError(
+            "Token maps are stored for geometry squash without a cut only, whose cells are those "
+            f"of the picture; the geometry is {protocol.geometry.kind}"
+            + (f", cut to {protocol.geometry.crop!r}" if protocol.geometry.crop else "")
+            + ". Leave --token-block out: pooled features are always stored."
+        )
     if (frames := rows.pictures.shape[1]) > 1:
         raise ConfigError(
             f"Token maps are stored for single pictures only, but each sample has {frames} frames. "
-            "Leave --token-blocks out: pooled features of tracks are always stored."
+            "Leave --token-block out: pooled features of tracks are always stored."
         )
     pre, post = infos
-    if (one := grid_of(pre, size)) != (two := grid_of(post, size)):
+    size = protocol.geometry.size
+    if (one := grid_of(pre, (size, size))) != (two := grid_of(post, (size, size))):
         raise PairingError(
             f"Token maps need the same grid on both sides, but at {size} px {pre.name} has "
             f"{one[0]} x {one[1]} tokens and {post.name} {two[0]} x {two[1]}. Choose another "

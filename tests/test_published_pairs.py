@@ -10,7 +10,9 @@ from family_fixtures import CHECKPOINTS, DEPTH, PATCH, SIZE, WIDTH, write
 from PIL import Image
 from typer.testing import CliRunner
 
+from degradation.cache import open_features, pairs
 from degradation.encoders import catalogue
+from degradation.errors import ConfigError
 from sdiag.cli import app
 
 BLOCK = 1
@@ -44,10 +46,8 @@ def run(*words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("pair", PAIRS)
-def test_from_both_checkpoints_to_a_report(
-    pair: str, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def installed(pair: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The checkpoints of a pair in a folder of weights, and the catalogue as small as they are."""
     row = catalogue.PAIRS[pair]
     monkeypatch.setitem(catalogue.PAIRS, pair, replace(row, block=BLOCK))
     for name, fixture in zip((row.pre, row.post), PAIRS[pair], strict=True):
@@ -56,11 +56,19 @@ def test_from_both_checkpoints_to_a_report(
         known = catalogue.ENCODERS[name]
         small = replace(known, width=WIDTH, patch=PATCH, size=SIZE, blocks=depth, files=())
         monkeypatch.setitem(catalogue.ENCODERS, name, small)
-        write(tmp_path / "weights" / known.repo, tiny, shards=2)
+        write(folder / known.repo, tiny, shards=2)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return folder
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_from_both_checkpoints_to_a_report(
+    pair: str, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = installed(pair, tmp_path / "weights", monkeypatch)
     cache, results = ("--cache", str(tmp_path / "cache")), ("--results", str(tmp_path / "results"))
     run(
-        "extract", "--model", pair, "--weights", str(tmp_path / "weights"), *cache,
+        "extract", "--model", pair, "--weights", str(weights), *cache,
         "--task", f"manifest:{photographs / 'labels.csv'}", "--data-root", str(photographs),
     )  # fmt: skip
     run("probe", "--draws", "100", *cache, *results)
@@ -68,6 +76,35 @@ def test_from_both_checkpoints_to_a_report(
     (verdict,) = found["verdicts"]
     assert (verdict["pair"], verdict["block"]) == (pair, BLOCK)
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
-    assert row.lineage in text.replace("\\", "")
+    assert catalogue.PAIRS[pair].lineage in text.replace("\\", "")
     if pair == "llava-1.5":  # its tower is CLIP's, bit for bit
         assert (verdict["delta"], verdict["delta_low"], verdict["delta_high"]) == (0, 0, 0)
+
+
+def test_the_native_arm_stands_beside_the_standard_one(
+    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, cache = installed("qwen2-vl", tmp_path / "weights", monkeypatch), tmp_path / "cache"
+    extract = (
+        "extract", "--model", "qwen2-vl", "--weights", str(weights), "--cache", str(cache),
+        "--json", "--task", f"manifest:{photographs / 'labels.csv'}",
+        "--data-root", str(photographs),
+    )  # fmt: skip
+    run(*extract)
+    native = ("--geometry", "native", "--max-pixels", "4704", "--stage", "native_norm")
+    with pytest.raises(ConfigError, match="Give --positions bicubic"):
+        run(*extract, *native)
+    done = json.loads(run(*extract, *native, "--positions", "bicubic"))
+    assert sum(one["rows"] for one in done) == 60  # none is left out
+    arm = done[0]["pair"]
+    assert arm.startswith(
+        "qwen2-vl+paired(geometry=native,max_pixels=4704,positions=bicubic,stage=native_norm)-"
+    )
+    entries = {entry.pair: entry for entry in pairs(cache) if entry.split == "val"}
+    assert entries.keys() == {"qwen2-vl", arm}
+    for side in ("pre", "post"):
+        one, two = (
+            open_features(cache, getattr(entries[pair], side)) for pair in ("qwen2-vl", arm)
+        )
+        assert one.pooled(2, ["image"]).shape == two.pooled(2, ["image"]).shape
+        assert not (one.pixel_hashes == two.pixel_hashes).all(axis=1).any()

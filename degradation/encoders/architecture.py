@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict
 
+from degradation.encoders.positions import Interpolation
 from degradation.errors import ConfigError
 
 __all__ = ["VitConfig", "facts"]
@@ -42,6 +43,10 @@ class VitConfig:
         layer_scale: Whether each branch of a block is scaled per channel before it is added.
         window: Side of the square windows that tokens attend within, in cells; 0 for none.
         full_blocks: Blocks that attend over the whole grid in spite of `window`.
+        interpolation: How the table of positions is brought to the grid of a picture that has
+            another one; None refuses such pictures.
+        final_norm: Whether the output of the last block goes through the norm that the rest of
+            the model applies to it.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -70,6 +75,8 @@ class VitConfig:
     layer_scale: bool = False
     window: int = 0
     full_blocks: tuple[int, ...] = ()
+    interpolation: Interpolation | None = None
+    final_norm: bool = False
 
     def __post_init__(self) -> None:
         if min(self.size, self.patch, self.width, self.depth, self.heads, self.mlp) < 1:
@@ -93,6 +100,11 @@ class VitConfig:
             raise ConfigError(
                 "RoPE over rows and columns turns pairs of half a head each, so a head's width is "
                 f"a multiple of 4, but it is {self.width // self.heads}. Choose other heads."
+            )
+        if self.interpolation and not self.learned_positions:
+            raise ConfigError(
+                "Interpolation belongs to a table of positions, and this tower has none. Leave it "
+                "out: such a tower takes any grid."
             )
         if self.cls and (self.rope or self.window):
             raise ConfigError(

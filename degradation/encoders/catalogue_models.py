@@ -13,6 +13,7 @@ from degradation.encoders.catalogue_sources import (
     INTERNVIT_300M,
     SIGLIP_224,
 )
+from degradation.geometry import Geometry
 
 __all__ = ["ROWS"]
 
@@ -30,6 +31,7 @@ _QWEN2_VL = EncoderRow(
     width=1280,
     patch=14,
     size=378,
+    native=Geometry("native"),
     licence="Apache-2.0",
     notes="No positional table: any side that is a multiple of 14. The merger is not read.",
 )
@@ -48,6 +50,7 @@ _MOLMOE = EncoderRow(
     width=1024,
     patch=14,
     size=336,
+    native=Geometry("pad", filter="bilinear-float"),
     licence="Apache-2.0",
     notes="Stores 23 of CLIP's 24 blocks; the language model reads blocks 21 and 14 only.",
 )
@@ -70,6 +73,7 @@ _SAIL_VL_15_2B = replace(
     source="model cards of SAIL-VL-1d5-2B and of SAILViT",
     sure="secondary",
     dtype="bfloat16",
+    native=Geometry("squash"),
     licence="Apache-2.0",
     notes="Normalised with ImageNet's statistics in its sample code, AIMv2 with those of CLIP.",
 )
@@ -83,7 +87,10 @@ _LLAVA_15 = replace(
     dtype="float16",
     licence="Llama 2 Community",
     download=None,
-    notes="Stored as float16: equal to CLIP up to that rounding.",
+    notes=(
+        "Stored as float16: equal to CLIP up to that rounding. Its own code pads with the mean "
+        "colour; its native geometry here is the centre crop of the processor in this repository."
+    ),
 )
 
 _PALIGEMMA = replace(
@@ -120,6 +127,7 @@ _QWEN25_VL = EncoderRow(
     width=1280,
     patch=14,
     size=448,
+    native=Geometry("native"),
     licence="Qwen Research (no commercial use)",
     notes="Window attention, RMSNorm, SwiGLU. An encoder without a pair.",
 )
@@ -138,6 +146,7 @@ _QWEN3_VL = EncoderRow(
     width=1024,
     patch=16,
     size=768,
+    native=Geometry("native", min_pixels=65_536, max_pixels=16_777_216, multiple=32),
     licence="Apache-2.0",
     notes="Interpolates its table to any grid. Shallower blocks are read too (DeepStack).",
 )
@@ -212,6 +221,7 @@ ROWS: tuple[EncoderRow, ...] = (
         lineage="CLIP ViT-L/14-336 inside LLaVA-1.6, where it may have been trained.",
         source="haotian-liu/LLaVA issues 1214 and 1537: unfreeze_mm_vision_tower in config.json",
         sure="inferred",
+        native=Geometry("squash"),  # the whole picture beside the tiles
         notes="Whether it was trained is open; `sdiag provenance --model llava-1.6` tells.",
     ),
     replace(
@@ -221,6 +231,7 @@ ROWS: tuple[EncoderRow, ...] = (
         lineage="DFN ViT-H/14-378 trained inside AuroraCap-7B.",
         source="Chai et al. 2024, arXiv 2410.03051; files on the hub",
         sure="secondary",
+        native=Geometry("short-crop"),  # a CLIP processor with sides of 378
         licence="Apache-2.0",
         files=("visual_encoder/model.safetensors.index.json",),
         download=None,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from degradation.encoders.pair import Pair
+from degradation.geometry import Geometry
 
 __all__ = ["EncoderRow", "PairRow", "Sure"]
 
@@ -38,6 +39,8 @@ class EncoderRow:
         patch: Patch side in pixels.
         size: Native picture side in pixels; for towers without positional table the side at which
             their pair is compared.
+        native: How its model shows one whole picture to it, tiles and further crops left out;
+            where that has a size of its own it says so, elsewhere it is `size`.
         licence: Licence of the weights.
         gated: Whether the hub asks for an agreement and a login.
         files: Weight files or index to read, where they have not the usual names.
@@ -59,6 +62,7 @@ class EncoderRow:
     width: int
     patch: int
     size: int
+    native: Geometry
     licence: str
     gated: bool = False
     files: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ Parameter counts are computed from the architectures.
 from dataclasses import replace
 
 from degradation.encoders.catalogue_row import EncoderRow
+from degradation.geometry import Geometry
 
 __all__ = ["AIMV2_HUGE_448", "CLIP_L_336", "DFN_H_378", "INTERNVIT_300M", "ROWS", "SIGLIP_224"]
 
@@ -23,6 +24,7 @@ CLIP_L_336 = EncoderRow(
     width=1024,
     patch=14,
     size=336,
+    native=Geometry("short-crop"),
     licence="MIT (openai/CLIP; the hub card states none)",
     download=1_710_000_000,
     notes="A pickle; a copy as safetensors is read in part. The encoder that SocialFusion freezes.",
@@ -42,6 +44,7 @@ DFN_H_378 = EncoderRow(
     width=1280,
     patch=14,
     size=378,
+    native=Geometry("squash"),  # open_clip's resize_mode for the tag dfn5b
     licence="apple-amlr (research only; apple-sample-code before 2025)",
     download=3_950_000_000,
 )
@@ -63,6 +66,7 @@ INTERNVIT_300M = EncoderRow(
     width=1024,
     patch=14,
     size=448,
+    native=Geometry("squash"),  # as each tile, of which a single picture is one
     licence="MIT",
 )
 
@@ -80,6 +84,7 @@ AIMV2_HUGE_448 = EncoderRow(
     width=1536,
     patch=14,
     size=448,
+    native=Geometry("short-crop"),
     licence="apple-amlr (research only)",
     notes="Not naive of language: captions are part of its training.",
 )
@@ -98,6 +103,7 @@ SIGLIP_224 = EncoderRow(
     width=1152,
     patch=14,
     size=224,
+    native=Geometry("squash"),
     licence="Apache-2.0",
 )
 
@@ -109,6 +115,7 @@ _SIGLIP2_384 = replace(
     source="Tschannen et al. 2025, arXiv 2502.14786; model card",
     parameters=412_984_944,
     size=378,  # 27 whole patches; the last 6 of 384 pixels are never seen
+    native=Geometry("squash", filter="bilinear"),  # SigLIP's own is bicubic
 )
 
 
@@ -141,6 +148,8 @@ _DINOV2 = EncoderRow(
     width=1024,
     patch=14,
     size=518,
+    # Its processor's; the table is that of 518, so that it needs --positions bicubic.
+    native=Geometry("short-crop", 224, crop_pct=0.875),
     licence="Apache-2.0",
     notes="A reference without language. An encoder that SocialFusion freezes.",
 )
@@ -169,6 +178,7 @@ ROWS: tuple[EncoderRow, ...] = (
         name="sailvit-huge-448",
         repo="BytedanceDouyinContent/SAILViT-Huge-600M-448px",
         lineage="AIMv2-Huge refined in three stages with a language model attached.",
+        native=Geometry("squash"),  # tiles, as in SAIL-VL
         source="model card of SAILViT",
         sure="secondary",
         licence="see the model card",

@@ -62,7 +62,7 @@ class Encoder(Protocol):
     info: EncoderInfo
 
     def __call__(
-        self, pixels: UInt8[Tensor, "b 3 s s"], blocks: Sequence[int]
+        self, pixels: UInt8[Tensor, "b 3 h w"], blocks: Sequence[int]
     ) -> dict[int, BlockTokens]:
         """Tokens after each requested block, float32, in the order of `blocks`."""
         ...

@@ -9,12 +9,13 @@ from degradation.encoders.weights import digest
 __all__ = ["frozen_vit"]
 
 
-def frozen_vit(vit: Vit, name: str) -> FrozenEncoder:
+def frozen_vit(vit: Vit, name: str, *, any_grid: bool = False) -> FrozenEncoder:
     """The tower as a frozen encoder; its parameters are frozen in place.
 
     Args:
         vit: The tower.
         name: As typed on the command line.
+        any_grid: Whether pictures of any shape are let through to it.
     """
     config = vit.config
     info = EncoderInfo(
@@ -28,4 +29,4 @@ def frozen_vit(vit: Vit, name: str) -> FrozenEncoder:
         mean=config.mean,
         std=config.std,
     )
-    return FrozenEncoder(vit, info)
+    return FrozenEncoder(vit, info, any_grid=any_grid, final_norm=config.final_norm)

@@ -63,7 +63,7 @@ class HookedTower(nn.Module):
         self.n_prefix = n_prefix
 
     def forward(
-        self, pixels: Float[Tensor, "b 3 s s"], blocks: Sequence[int]
+        self, pixels: Float[Tensor, "b 3 h w"], blocks: Sequence[int]
     ) -> dict[int, BlockTokens]:
         """Tokens after each requested block."""
         outputs: dict[int, BlockTokens] = {}

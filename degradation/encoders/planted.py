@@ -133,7 +133,7 @@ class PlantedEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(
-        self, pixels: UInt8[Tensor, "b 3 s s"], blocks: Sequence[int]
+        self, pixels: UInt8[Tensor, "b 3 h w"], blocks: Sequence[int]
     ) -> dict[int, BlockTokens]:
         """The changed tokens; arguments and errors as for every encoder."""
         check_request(self.info, pixels, blocks)

@@ -63,14 +63,17 @@ def window_mask(rows: int, columns: int, window: int, device: torch.device) -> B
 
 
 def table_at(
-    table: Float[Tensor, "from d"], n_prefix: int, grid: int, interpolation: Interpolation
+    table: Float[Tensor, "from d"],
+    n_prefix: int,
+    grid: tuple[int, int],
+    interpolation: Interpolation,
 ) -> Float[Tensor, "to d"]:
-    """A table of positions for a square grid of another side.
+    """A table of positions for another grid.
 
     Args:
         table: Positions of the prefix tokens, then of a square grid in raster order.
         n_prefix: Rows for prefix tokens; they stay as they are.
-        grid: Side of the new grid in cells.
+        grid: Rows and columns of the new grid.
         interpolation: How values between cells are found.
     """
     prefix, cells = table[:n_prefix], table[n_prefix:]
@@ -78,10 +81,8 @@ def table_at(
     planes = cells.float().T.unflatten(1, (side, side))[None]
     if interpolation == "bicubic":
         planes = functional.interpolate(
-            planes, size=(grid, grid), mode="bicubic", align_corners=False, antialias=False
+            planes, size=grid, mode="bicubic", align_corners=False, antialias=False
         )
     else:
-        planes = functional.interpolate(
-            planes, size=(grid, grid), mode="bilinear", align_corners=True
-        )
+        planes = functional.interpolate(planes, size=grid, mode="bilinear", align_corners=True)
     return torch.cat([prefix, planes[0].flatten(1).T.to(table.dtype)])

@@ -8,7 +8,7 @@ open_clip:...  timm:...  hf:...  through their own libraries (see `external`)
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from degradation.encoders.catalogue import (
     ENCODERS,
@@ -47,6 +47,8 @@ def load_encoder(
     weights: Path | None = None,
     size: int | None = None,
     interpolation: "Interpolation | None" = None,
+    any_grid: bool = False,
+    final_norm: bool = False,
 ) -> "Encoder":
     """The frozen encoder of that name, on a device.
 
@@ -58,21 +60,34 @@ def load_encoder(
             `NAME`; `$SDIAG_WEIGHTS` if None.
         size: Picture side in pixels for a published encoder; its native side if None.
         interpolation: How its table of positions is brought to that side; None refuses to.
+        any_grid: Whether it is to take pictures of any shape; published encoders only.
+        final_norm: Whether the output of its last block goes through the norm that the rest of
+            its model applies to it, if any; published encoders only.
 
     Raises:
-        ConfigError: No encoder has that name, or it cannot take pictures of that side.
+        ConfigError: No encoder has that name, or it cannot take such pictures.
         WeightsError: Its weights are missing or do not fit.
     """
+    if find_encoder(name):
+        return load_published(
+            canonical(name),
+            weights,
+            size=size,
+            interpolation=interpolation,
+            any_grid=any_grid,
+            final_norm=final_norm,
+        ).to(device)
     family, _, side = name.partition(":")
-    if family in EXTERNAL and side:
+    external = family in EXTERNAL and bool(side)
+    if not external and name not in own_encoders(folder):
+        libraries = [f"{library}:..." for library in EXTERNAL]
+        raise unlisted("encoder", name, [*own_encoders(folder), *libraries, *ENCODERS])
+    if any_grid or final_norm:
+        raise uncatalogued(name, "--geometry native" if any_grid else "--stage native_norm")
+    if external:
         from degradation.encoders.external import load_external
 
         return load_external(name).to(device)
-    if find_encoder(name):
-        return load_published(canonical(name), weights, size, interpolation).to(device)
-    if name not in own_encoders(folder):
-        external = [f"{library}:..." for library in EXTERNAL]
-        raise unlisted("encoder", name, [*own_encoders(folder), *external, *ENCODERS])
     if family == "tiny":
         from degradation.encoders.tiny import load_tiny
 
@@ -82,16 +97,13 @@ def load_encoder(
     return load_planted(family, folder).to(device)
 
 
-def load_published(
-    name: str, weights: Path | None, size: int | None, interpolation: "Interpolation | None"
-) -> "Encoder":
+def load_published(name: str, weights: Path | None, **options: Any) -> "Encoder":
     """The frozen encoder of a catalogue row.
 
     Args:
         name: The row's own name; after an `@`, the folder or hub repository in place of its own.
         weights: As for `load_encoder`.
-        size: As for `load_encoder`.
-        interpolation: As for `load_encoder`.
+        options: Of `load_family`: size, interpolation, any_grid, final_norm.
     """
     from degradation.encoders.checkpoint import open_checkpoint
     from degradation.encoders.families import FAMILIES, load_family
@@ -108,8 +120,7 @@ def load_published(
         row.family,
         checkpoint,
         name,
-        size=size,
-        interpolation=interpolation,
+        **options,
         expected={
             "width": row.width,
             "depth": row.blocks,
@@ -123,6 +134,14 @@ def unlisted(kind: str, name: str, known: list[str]) -> ConfigError:
     """The error for an unknown name, which says where all names are listed."""
     error = unknown_name(kind, name, known, shown=12)
     return ConfigError(f"{error} `sdiag encoders` lists them all.")
+
+
+def uncatalogued(name: str, option: str) -> ConfigError:
+    """The error for an option that needs facts which only the catalogue has."""
+    return ConfigError(
+        f"Expected a published encoder for {option}, found {name}. Choose those that "
+        "`sdiag encoders` lists, or leave the option out."
+    )
 
 
 def own_encoders(folder: Path | None = None) -> list[str]:

@@ -1,17 +1,18 @@
 """One plain vision transformer, in which a family is a configuration.
 
 Pre-norm blocks; everything else is a switch of `VitConfig`. The forward pass stops after the
-deepest block that is asked for and applies no final norm: features are block outputs, the residual
-stream as the next block would read it. Where a configuration has a stem, convolutions with ReLU
-stand before the patch projection (Xiao et al. 2021, arXiv 2106.14881): a tower as small as the
-shipped one learns fine detail from few pictures only with them.
+deepest block that is asked for. Features are block outputs, the residual stream as the next block
+would read it; with `final_norm`, those of the last block are as the rest of its model reads them.
+Where a configuration has a stem, convolutions with ReLU stand before the patch projection (Xiao et
+al. 2021, arXiv 2106.14881): a tower as small as the shipped one learns fine detail from few
+pictures only with them.
 
 Parameter names are our own and do not follow any library: `patch_embed.{weight,bias}`,
 `patch_norm`, `cls`, `stem.N`, `positions`, `norm_pre`, and in `blocks.N.` `norm1`, `attn.qkv`,
-`attn.proj`, `scale1`, `norm2`, `mlp.fc1`, `mlp.fc2`, `scale2`.
+`attn.proj`, `scale1`, `norm2`, `mlp.fc1`, `mlp.fc2`, `scale2`; then `norm_post`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -24,11 +25,11 @@ from degradation.encoders.encoder import BlockTokens
 from degradation.encoders.positions import Interpolation, axial_turns, table_at, window_mask
 from degradation.errors import ConfigError
 
-__all__ = ["Vit", "VitConfig", "quick_gelu", "resized"]
+__all__ = ["Vit", "VitConfig", "of_any_grid", "quick_gelu", "resized"]
 
 
 class Vit(nn.Module):
-    """A vision transformer without final norm and without head.
+    """A vision transformer without head.
 
     Args:
         config: The architecture.
@@ -53,6 +54,7 @@ class Vit(nn.Module):
         self.positions = nn.Parameter(table) if config.learned_positions else None
         self.norm_pre = norm_layer(config) if config.pre_norm else nn.Identity()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.norm_post = norm_layer(config) if config.final_norm else nn.Identity()
 
     @torch.no_grad()
     def initialise(self, *, generator: torch.Generator) -> "Vit":
@@ -82,30 +84,26 @@ class Vit(nn.Module):
 
         Args:
             pixels: Normalised pictures of the native side, shape (b, 3, s, s). A tower without a
-                table of positions takes any height and width that are multiples of its patch.
+                table of positions, or with a way to interpolate it, takes any height and width
+                that are multiples of its patch.
             blocks: Block numbers from 0.
 
         Returns:
             Patch tokens in raster order with the class token apart, by block.
 
         Raises:
-            ConfigError: The pictures have another grid than the table of positions.
+            ConfigError: The pictures have another grid than the table of positions, which is not
+                to be interpolated.
         """
         config = self.config
         cells = self.patch_embed(self.stem(pixels))
         rows, columns = cells.shape[-2:]
-        if config.learned_positions and (rows, columns) != (config.grid, config.grid):
-            raise ConfigError(
-                f"The tower has positions for {config.grid} x {config.grid} patches, but these "
-                f"pictures have {rows} x {columns}. Resize the pictures to side {config.size}, or "
-                "the table with `resized`."
-            )
         # Under autocast a convolution returns half precision; the residual stream must not stay
         # there in one tower and not in another, whose positions would have widened it.
         x = self.patch_norm(cells.flatten(2).transpose(1, 2).to(self.patch_embed.weight.dtype))
         if self.cls is not None:
             x = torch.cat([self.cls.expand(len(x), 1, -1), x], dim=1)
-        x = self.norm_pre(x if self.positions is None else x + self.positions)
+        x = self.norm_pre(x if self.positions is None else x + self._table(rows, columns))
         head_width = config.width // config.heads
         turns = axial_turns(rows, columns, head_width, x.device) if config.rope else None
         mask = window_mask(rows, columns, config.window, x.device) if config.window else None
@@ -113,10 +111,28 @@ class Vit(nn.Module):
         for number, block in enumerate(self.blocks[: max(blocks) + 1]):
             x = block(x, turns, None if number in config.full_blocks else mask)
             if number in blocks:
+                out = self.norm_post(x) if number == config.depth - 1 else x
                 outputs[number] = BlockTokens(
-                    patches=x[:, config.n_prefix :], prefix=x[:, : config.n_prefix]
+                    patches=out[:, config.n_prefix :], prefix=out[:, : config.n_prefix]
                 )
         return outputs
+
+    def _table(self, rows: int, columns: int) -> Float[Tensor, "tokens d"]:
+        """The positions on a grid.
+
+        Interpolated anew for every batch: that costs less than a thousandth of the blocks, and no
+        stale table can be left behind when the weights move or change.
+        """
+        config = self.config
+        if (rows, columns) == (config.grid, config.grid):
+            return self.positions
+        if config.interpolation is None:
+            raise ConfigError(
+                f"The tower has positions for {config.grid} x {config.grid} patches, but these "
+                f"pictures have {rows} x {columns}. Resize the pictures to side {config.size}, or "
+                "the table with `resized`."
+            )
+        return table_at(self.positions, config.n_prefix, (rows, columns), config.interpolation)
 
 
 def resized(vit: Vit, size: int, interpolation: Interpolation | None = None) -> Vit:
@@ -143,8 +159,35 @@ def resized(vit: Vit, size: int, interpolation: Interpolation | None = None) -> 
     state = vit.state_dict()
     new = replace(config, size=size)
     if interpolation is not None and "positions" in state:
-        state["positions"] = table_at(state["positions"], new.n_prefix, new.grid, interpolation)
+        state["positions"] = table_at(
+            state["positions"], new.n_prefix, (new.grid,) * 2, interpolation
+        )
+    return sharing(new, state)
+
+
+def of_any_grid(vit: Vit, interpolation: Interpolation | None) -> Vit:
+    """The tower for pictures of any shape; it shares all its tensors.
+
+    Args:
+        vit: The tower. Returned itself if it has no table of positions.
+        interpolation: How its table is brought to the grid of each picture; None refuses to.
+
+    Raises:
+        ConfigError: The tower has a table of positions, and no interpolation was asked for.
+    """
+    if not vit.config.learned_positions:
+        return vit
+    if interpolation is None:
+        raise ConfigError(
+            f"The tower has learned positions for side {vit.config.size} only, but pictures of any "
+            "shape are to be shown to it. Give --positions bicubic, or another --geometry."
+        )
+    return sharing(replace(vit.config, interpolation=interpolation), vit.state_dict())
+
+
+def sharing(config: VitConfig, state: Mapping[str, Tensor]) -> Vit:
+    """A tower that holds these tensors themselves, not copies."""
     with torch.device("meta"):
-        other = Vit(new)
-    other.load_state_dict(state, strict=True, assign=True)
-    return other
+        vit = Vit(config)
+    vit.load_state_dict(state, strict=True, assign=True)
+    return vit

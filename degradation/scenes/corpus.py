@@ -18,11 +18,11 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
-from degradation.pixels import square
 from degradation.scenes.captions import vocabulary
 from degradation.scenes.records import Scene
 from degradation.scenes.render import render
 from degradation.scenes.world import FRAMES, compose
+from degradation.views import square
 
 __all__ = ["Corpus", "encode", "render_corpus", "shifted", "word_tokenizer"]
 

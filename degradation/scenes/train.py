@@ -32,11 +32,11 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from degradation.cache import pooled_name
 from degradation.encode import encode as encode_batch
-from degradation.encoders.frozen import normalise
+from degradation.encoders.frozen import channels, normalise
 from degradation.encoders.planted import fit_planted
 from degradation.encoders.tiny import load_tiny, save_tiny
 from degradation.encoders.vit import Vit, VitConfig
-from degradation.pixels import square, to_rgb
+from degradation.pixels import to_rgb
 from degradation.scenes.batch_norm import folded, with_batch_norm
 from degradation.scenes.captioner import (
     Captioner,
@@ -48,6 +48,7 @@ from degradation.scenes.captioner import (
 from degradation.scenes.captions import brief, caption, everything
 from degradation.scenes.corpus import Corpus, encode, render_corpus, shifted, word_tokenizer
 from degradation.tasks.scenes import scenes_task
+from degradation.views import square
 
 __all__ = ["Recipe", "train_tiny"]
 
@@ -262,13 +263,14 @@ def _train_captioner(
     optimiser, schedule = _optimiser(trained, recipe, steps)
     check = encode(tokenizer, held_out.captions(brief, social=social, rng=np.random.default_rng(0)))
     config = model.tower.config
+    mean, std = channels(config.mean), channels(config.std)
     curve, losses = [], []
     batches = _batches(corpus, tokenizer, recipe, social=social, rng=rng)
     name = "pre" if social else "post"
     for step in (bar := tqdm(range(1, steps + 1), desc=name, mininterval=5)):
         index, pixels, words = next(batches)
         with torch.autocast("cpu", torch.bfloat16):
-            patches = model.see(normalise(pixels, config.mean, config.std))
+            patches = model.see(normalise(pixels, mean, std))
             loss = caption_loss(model(patches, words), words[:, 1:], PAD)
             if namer is not None:
                 loss = loss + recipe.words_weight * namer.loss(patches, truth[index])
@@ -376,11 +378,12 @@ def _held_out_loss(model: Captioner, held_out: Corpus, words: Tensor) -> float:
     """Mean caption loss on pictures of subjects never trained on, in nats a word."""
     model.eval()
     config = model.tower.config
+    mean, std = channels(config.mean), channels(config.std)
     losses = []
     for start in range(0, len(words), 100):
         pixels = torch.from_numpy(held_out.pixels[start : start + 100]).permute(0, 3, 1, 2)
         batch = words[start : start + 100]
-        patches = model.see(normalise(pixels, config.mean, config.std))
+        patches = model.see(normalise(pixels, mean, std))
         losses.append(float(caption_loss(model(patches, batch), batch[:, 1:], PAD)))
     model.train()
     return float(np.mean(losses))

@@ -27,7 +27,7 @@ class Precision(StrEnum):
 
 
 class Shape(StrEnum):
-    """How a picture becomes a square."""
+    """How a picture becomes an array."""
 
     SQUASH = "squash"
     PAD = "pad"
@@ -43,8 +43,15 @@ class Resampling(StrEnum):
     BILINEAR_FLOAT = "bilinear-float"
 
 
+class Stage(StrEnum):
+    """Where features are taken."""
+
+    BLOCK = "block"
+    NATIVE_NORM = "native_norm"
+
+
 class Positions(StrEnum):
-    """What becomes of learned positions at another side than their own."""
+    """What becomes of learned positions on another grid than their own."""
 
     NONE = "none"
     BICUBIC = "bicubic"
@@ -83,12 +90,22 @@ def extract(
     geometry: Annotated[
         Shape,
         typer.Option(
-            help="How a picture becomes a square: squash loses nothing but the aspect ratio; pad "
-            "centres it on black, which pooling leaves out; short-crop cuts the longer sides off; "
-            "native is what the encoder after is shown in its own model. Both sides always get the "
-            "same pixels, and boxes and gaze points move along.",
+            help="How a picture becomes an array: squash makes a square and loses nothing but the "
+            "aspect ratio; pad centres it on black, which pooling leaves out; short-crop cuts the "
+            "longer sides off; native is what the encoder after is shown in its own model, which "
+            "need not be a square. Both sides always get the same pixels, and boxes and gaze "
+            "points move along.",
         ),
     ] = Shape.SQUASH,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(
+            help="Largest area of a --geometry native array that follows the picture's shape, in "
+            "pixels. Default: that of the model, 13 to 17 million for Qwen, which few studies can "
+            "afford; 602112 is 768 tokens of its language model.",
+            show_default=False,
+        ),
+    ] = None,
     filter: Annotated[
         Resampling | None,
         typer.Option(help="Resampling. Default: bicubic, or the native one.", show_default=False),
@@ -126,10 +143,18 @@ def extract(
     positions: Annotated[
         Positions,
         typer.Option(
-            help="At another --size than its own, a table of learned positions is interpolated "
-            "(bicubic), or refused unless its own model resizes it (none).",
+            help="On another grid than its own (another --size, or --geometry native), a table of "
+            "learned positions is interpolated (bicubic), or refused unless its own model resizes "
+            "it (none).",
         ),
     ] = Positions.NONE,
+    stage: Annotated[
+        Stage,
+        typer.Option(
+            help="Where features are taken: behind a block, or for the last block behind the norm "
+            "that its own model applies there, if any (native_norm).",
+        ),
+    ] = Stage.BLOCK,
     batch_size: Annotated[int, typer.Option(help="Pictures per forward pass.", min=1)] = 64,
     shard_rows: Annotated[int, typer.Option(help="Rows per shard of the cache.", min=1)] = 256,
     workers: Annotated[
@@ -184,19 +209,25 @@ def extract(
         pairs = [pair_of(pre, post, name=name)]
     else:
         pairs = [get_pair(one) for one in model or ["tiny"]]
+    asked = {
+        "size": size,
+        "filter": filter and filter.value,
+        "max_pixels": max_pixels,
+        "crop": crop,
+        "margin": margin or None,
+    }
+    asked = {knob: value for knob, value in asked.items() if value is not None}
     protocols = {}
     for one in pairs:
         protocol = Protocol(
-            geometry=replace(
-                native_geometry(one.post) if geometry is Shape.NATIVE else Geometry(geometry.value),
-                crop=crop or "",
-                margin=margin,
-                **({"filter": filter.value} if filter else {}),
-            ),
+            geometry=native_geometry(one.post, **asked)
+            if geometry is Shape.NATIVE
+            else Geometry(geometry.value, **asked),
             pool=pool,
             mask_pad=not keep_padding,
             normalisation=normalisation,
             positions=positions.value,
+            stage=stage.value,
         )
         protocols[one if name else arm(one, protocol)] = protocol
     with joined() as ranks:
@@ -206,7 +237,6 @@ def extract(
             data_root,
             cache,
             weights=weights,
-            size=size,
             blocks=tuple(block) if block else None,
             token_blocks=tuple(token_block or ()),
             batch_size=batch_size,
@@ -228,26 +258,26 @@ def extract(
     emit(reports, "\n".join([*lines, f"Features are in {cache}."]), as_json=json)
 
 
-def native_geometry(post: str):
+def native_geometry(post: str, **asked):
     """How the model after shows one whole picture to its own tower.
 
+    Args:
+        post: Name of the encoder after.
+        asked: Fields of `Geometry` to be otherwise.
+
     Raises:
-        ConfigError: It is not known for this encoder, or does not give squares.
+        ConfigError: It is not known for this encoder.
     """
     from degradation.encoders.catalogue import find_encoder
     from degradation.errors import ConfigError
-    from degradation.geometry import NATIVE
-    from degradation.sides import check_square
 
     row = find_encoder(post)
-    if row is None or row.family not in NATIVE:
+    if row is None:
         raise ConfigError(
-            f"The native geometry is known for the families {', '.join(NATIVE)}, and {post} is of "
-            f"{f'family {row.family}' if row else 'none of them'}. Choose squash, pad or "
-            "short-crop."
+            f"The native geometry is known for the encoders that `sdiag encoders` lists, and "
+            f"{post} is none of them. Choose squash, pad or short-crop."
         )
-    check_square(NATIVE[row.family])  # before any weights are read
-    return NATIVE[row.family]
+    return replace(row.native, **asked).at(row.size)
 
 
 def arm(pair, protocol):
@@ -271,14 +301,17 @@ def extract_pairs(protocols, tasks, data_root, cache, *, weights=None, **options
     device = options.get("device", "cpu")
     summaries = []
     for pair, protocol in protocols.items():
+        any_grid = protocol.geometry.kind == "native"
         load = partial(
             load_encoder,
             device=device,
             weights=weights,
             interpolation=None if protocol.positions == "none" else protocol.positions,
+            any_grid=any_grid,
+            final_norm=protocol.stage == "native_norm",
         )
-        pre = load(pair.pre, size=options.get("size"))
-        post = load(pair.post, size=pre.info.size)
+        pre = load(pair.pre, size=protocol.geometry.size)
+        post = load(pair.post, size=None if any_grid else pre.info.size)
         for task_name in tasks or DEFAULT_TASKS:
             task = get_task(task_name, data_root=data_root)
             for split in task.splits:

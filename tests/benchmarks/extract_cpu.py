@@ -22,7 +22,8 @@ from extract_setup import PAIR, SHAPES, encoder, photographs, picture_task
 
 from degradation.encoders.frozen import normalise
 from degradation.extract import extract
-from degradation.pixels import square, to_rgb
+from degradation.pixels import to_rgb
+from degradation.views import square
 
 
 def preloaded(task, encoders, batch):
@@ -35,7 +36,7 @@ def preloaded(task, encoders, batch):
     ]
     batches = torch.stack(pixels).contiguous().split(batch)
     return [
-        [normalise(one, encoder.info.mean, encoder.info.std).contiguous() for one in batches]
+        [normalise(one, encoder.mean, encoder.std).contiguous() for one in batches]
         for encoder in encoders
     ]
 

@@ -11,7 +11,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from degradation.encoders.external import load_external
-from degradation.encoders.frozen import normalise
+from degradation.encoders.frozen import channels, normalise
 from degradation.encoders.registry import load_encoder
 from degradation.errors import ConfigError, WeightsError
 
@@ -129,7 +129,9 @@ def test_transformers_tower_equals_its_own_hidden_states(tmp_path, kind, n_prefi
     assert (encoder.info.n_blocks, encoder.info.width) == (DEPTH, WIDTH)
     pixels = random_pixels()
     with torch.no_grad():
-        states = model(normalise(pixels, MEAN, STD), output_hidden_states=True).hidden_states
+        states = model(
+            normalise(pixels, channels(MEAN), channels(STD)), output_hidden_states=True
+        ).hidden_states
     tokens = encoder(pixels, range(DEPTH))
     for block in range(DEPTH):
         together = torch.cat([tokens[block].prefix, tokens[block].patches], dim=1)
@@ -150,7 +152,9 @@ def test_vision_part_of_a_two_tower_model(tmp_path, kind):
     encoder = load_external(save_hf(model, tmp_path))
     pixels = random_pixels()
     with torch.no_grad():
-        output = model.vision_model(normalise(pixels, MEAN, STD), output_hidden_states=True)
+        output = model.vision_model(
+            normalise(pixels, channels(MEAN), channels(STD)), output_hidden_states=True
+        )
     tokens = encoder(pixels, [1])[1]
     together = torch.cat([tokens.prefix, tokens.patches], dim=1)
     torch.testing.assert_close(together, output.hidden_states[2], atol=1e-5, rtol=1e-5)
@@ -243,7 +247,7 @@ def test_open_clip_folder_equals_its_own_intermediates(open_clip_folder):
     pixels = random_pixels()
     with torch.no_grad():
         output = model.visual.forward_intermediates(
-            normalise(pixels, MEAN, STD),
+            normalise(pixels, channels(MEAN), channels(STD)),
             normalize_intermediates=False,
             intermediates_only=True,
             output_fmt="NLC",
@@ -330,7 +334,7 @@ def test_timm_file_equals_its_own_intermediates(tmp_path):
     pixels = random_pixels(size=160)
     with torch.no_grad():
         expected = model.forward_intermediates(
-            normalise(pixels, settings["mean"], settings["std"]),
+            normalise(pixels, channels(settings["mean"]), channels(settings["std"])),
             norm=False,
             output_fmt="NLC",
             return_prefix_tokens=True,

@@ -1,8 +1,5 @@
 """Extraction: same pixels to both sides, each picture opened once, and features that add up."""
 
-import shutil
-import subprocess
-import sys
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -13,14 +10,12 @@ import torch
 from PIL import Image
 
 from degradation.cache import Store, check_paired, open_features, pairs, verify
-from degradation.encode import picture_features
 from degradation.encoders.encoder import BlockTokens, EncoderInfo
 from degradation.encoders.pair import Pair
 from degradation.errors import CacheError, ConfigError, DataError, PairingError
 from degradation.extract import extract
 from degradation.pipeline import read_ahead
 from degradation.pixels import pixel_hash
-from degradation.pooling import box_weights, pool
 from degradation.tasks.task import LeftOut, Rows, Task, TaskSpec
 
 SIZE, PATCH, WIDTH, N = 32, 8, 6, 13
@@ -174,20 +169,6 @@ def test_token_maps_are_stored_on_request(tmp_path):
     np.testing.assert_allclose(pre.tokens(1).mean(axis=1), pre.pooled(1, ["image"]), rtol=1e-5)
 
 
-def test_picture_features_are_area_means_and_shares():
-    pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 64, 64, 3), dtype=np.uint8)
-    result = picture_features(pixels)
-    areas = pixels.reshape(2, 3, 16, 4, 16, 4, 3).mean(axis=(1, 3, 5)).reshape(2, 1, 768) / 255
-    np.testing.assert_allclose(result["pooled/pixels"], areas, rtol=1e-5)
-    for i in range(2):
-        expected, _ = np.histogramdd(pixels[i].reshape(-1, 3), bins=[np.arange(0, 257, 64)] * 3)
-        np.testing.assert_allclose(
-            result["pooled/histogram"][i, 0], expected.ravel() / expected.sum(), rtol=1e-6
-        )
-    odd = np.full((1, 1, 50, 50, 3), 51, dtype=np.uint8)  # 50 is no multiple of 16
-    np.testing.assert_allclose(picture_features(odd)["pooled/pixels"], 0.2, rtol=1e-6)
-
-
 def test_bfloat16_is_close_and_has_its_own_address(tmp_path):
     exact = sides(tmp_path, run(tmp_path, make_task()))[0]
     report = run(tmp_path, make_task(), compute_dtype=torch.bfloat16)
@@ -321,41 +302,6 @@ def test_compiled_forward_passes_see_batches_of_one_size(tmp_path, monkeypatch):
     assert report.rows == N - 3
 
 
-COMPILED = """
-import sys
-import numpy as np
-import torch
-from degradation.encode import launcher, upload
-from degradation.encoders.registry import load_encoder
-from degradation.tasks.scenes import scenes_task
-
-torch.set_num_threads(1)
-encoder = load_encoder("tiny:pre")
-size = encoder.info.size
-rows = scenes_task("scenes-relation").read("val").take(np.arange(3))
-pixels = np.random.default_rng(0).integers(0, 256, (3, 1, size, size, 3), dtype=np.uint8)
-options = dict(blocks=(0,), token_blocks=(0,), device="cpu", compute_dtype=torch.float32)
-eager, compiled = (
-    launcher(encoder, compile_for=padded, **options)(upload(list(pixels), "cpu"), rows).collect()
-    for padded in (None, 4)
-)
-assert eager.keys() == compiled.keys()
-for name, values in eager.items():
-    np.testing.assert_allclose(compiled[name], values, rtol=1e-4, atol=1e-5)
-assert torch._dynamo.utils.counters["graph_break"] == {}
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs g++")
-def test_really_compiled_features_are_the_same_up_to_rounding():
-    # Apart from this process, in which every function checks its annotations.
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILED], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-
-
 # --- pictures that cannot be read ---------------------------------------------------------------
 
 
@@ -474,46 +420,3 @@ def test_progress_goes_to_stderr(tmp_path, capsys):
     assert out == ""
     assert f"{N}/{N}" in err
     assert "img/s" in err
-
-
-# --- pooling ----------------------------------------------------------------------------------
-
-
-def test_box_weights_equal_counting_points():
-    rng = np.random.default_rng(0)
-    corners = np.sort(rng.uniform(-0.2, 1.2, (40, 2, 2)), axis=1)
-    boxes = corners.reshape(40, 4).astype(np.float32)
-    weights = box_weights(boxes, (3, 5))
-    x, y = (np.arange(1500) + 0.5) / 1500, (np.arange(900) + 0.5) / 900
-    for box, found in zip(boxes, weights, strict=True):
-        columns = ((x > box[0]) & (x < box[2])).reshape(5, -1).sum(axis=1)
-        lines = ((y > box[1]) & (y < box[3])).reshape(3, -1).sum(axis=1)
-        if lines.sum() * columns.sum() == 0:  # wholly outside
-            assert sorted(found) == [0] * 14 + [1]
-            continue
-        shares = np.outer(lines, columns).ravel() / (lines.sum() * columns.sum())
-        np.testing.assert_allclose(found, shares, atol=0.02)
-
-
-def test_small_boxes_weigh_the_cell_that_holds_them():
-    points = np.array([[0.3, 0.9, 0.3, 0.9], [1, 1, 1, 1], [0, 0, 0, 0]], dtype=np.float32)
-    weights = box_weights(points, (4, 4))
-    assert weights.argmax(axis=1).tolist() == [13, 15, 0]
-    np.testing.assert_array_equal(weights.sum(axis=1), 1)
-    tiny = box_weights(np.array([[0.3, 0.9, 0.3001, 0.9001]], dtype=np.float32), (4, 4))
-    assert tiny[0, 13] == 1
-    absent = np.array([[np.nan, 0, 1, 1], [0, 0, 1, 1]], dtype=np.float32)
-    weights = box_weights(absent, (2, 2))
-    assert np.isnan(weights[0]).all()
-    np.testing.assert_array_equal(weights[1], 0.25)
-    with pytest.raises(DataError, match="x1 <= x2"):
-        box_weights(np.array([[0.9, 0, 0.1, 1]], dtype=np.float32), (2, 2))
-
-
-def test_pool_accumulates_in_float32():
-    tokens = torch.full((1, 4096, 1), 1.001, dtype=torch.bfloat16)
-    mean = pool(tokens, torch.full((1, 1, 4096), 1 / 4096))
-    assert mean.shape == (1, 1, 1)
-    assert mean.dtype == torch.float32
-    assert mean.item() == pytest.approx(tokens[0, 0, 0].item(), rel=1e-5)
-    assert torch.isnan(pool(tokens, torch.full((1, 1, 4096), torch.nan))).all()

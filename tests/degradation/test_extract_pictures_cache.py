@@ -11,9 +11,10 @@ from PIL import Image
 from degradation.errors import CacheError, DataError
 from degradation.geometry import Geometry
 from degradation.pictures_cache import pictures_cache
-from degradation.pixels import pixel_hash, square
+from degradation.pixels import pixel_hash
 from degradation.reading import Reader
 from degradation.tasks.task import Rows, Task, TaskSpec
+from degradation.views import square
 
 SIZE, N = 24, 10
 SQUASH = Geometry(size=SIZE)

@@ -16,7 +16,6 @@ from degradation.encoders.pair import Pair
 from degradation.errors import ConfigError, PairingError
 from degradation.extract import extract
 from degradation.geometry import Geometry
-from degradation.pooling import pool_frames, split_boxes
 from degradation.protocol import STATISTICS, Protocol
 from degradation.tasks.task import Rows, Task, TaskSpec
 
@@ -172,10 +171,15 @@ def test_the_protocol_gives_what_is_not_asked_for_and_the_address_is_the_same(tm
 @pytest.mark.parametrize(
     ("protocol", "words"),
     [
-        (Protocol(geometry=Geometry("native")), "native needs square pictures here"),
+        (
+            Protocol(geometry=Geometry("native")),
+            "pictures of side 32 only, but under geometry native",
+        ),
         (Protocol(geometry=Geometry(crop="head")), "cut to 'head': the rows have boxes square"),
-        (Protocol(stage="native_norm"), "native_norm is not computed"),
+        (Protocol(stage="native_norm"), "no effect: of fake:pre and fake:post neither has a norm"),
         (Protocol(pool="cls"), "probes of planted read image, square"),
+        (Protocol(geometry=Geometry("pad"), token_blocks=(0,)), "the geometry is pad. Leave"),
+        (Protocol(geometry=Geometry(crop="square"), token_blocks=(0,)), "squash, cut to 'square'"),
         (Protocol(normalisation="shared:clip"), "a way of its own"),
     ],
 )
@@ -221,42 +225,6 @@ def test_fields_maxima_and_generalised_means_of_planted_pictures(tmp_path):
     np.testing.assert_allclose(fields.mean(axis=1), mean, rtol=1e-4)
     np.testing.assert_allclose(top, [colour_of(row) for row in range(N)], atol=0.05)
     assert ((mean < gem) & (gem < top)).all()
-
-
-@pytest.mark.parametrize("how", ["mean", "max", "gem"])
-def test_frames_that_have_the_region_are_averaged(how):
-    generator = torch.Generator().manual_seed(0)
-    patches = torch.randn(6, 5, 4, generator=generator)  # 3 samples of 2 frames
-    mask = torch.tensor([[1, 1, 0, 0, 1], [0, 1, 1, 0, 0]]).float()
-    weights = torch.zeros(3, 2, 1, 5)
-    weights[0, :, 0] = mask / mask.sum(1, keepdim=True) / 2
-    weights[1, 1, 0] = mask[1] / 2  # no region in the first frame
-    weights[2] = torch.nan
-    found = pool_frames(patches, weights, how)[:, 0]
-
-    def direct(frame, cells):
-        values = patches[frame][cells.bool()].double()
-        if how == "max":
-            return values.amax(0)
-        if how == "mean":
-            return values.mean(0)
-        cubes = (values**3).mean(0)
-        return cubes.sign() * cubes.abs() ** (1 / 3)
-
-    expected = (direct(0, mask[0]) + direct(1, mask[1])) / 2
-    torch.testing.assert_close(found[0], expected.float())
-    torch.testing.assert_close(found[1], direct(3, mask[1]).float())
-    assert torch.isnan(found[2]).all()
-
-
-def test_boxes_split_in_raster_order():
-    boxes = np.float32([[0, 0, 1, 0.5], [-1, 0.5, 0.5, 2], [np.nan] * 4])
-    parts = split_boxes(boxes, 2)
-    np.testing.assert_allclose(
-        parts[0], [[0, 0, 0.5, 0.25], [0.5, 0, 1, 0.25], [0, 0.25, 0.5, 0.5], [0.5, 0.25, 1, 0.5]]
-    )
-    np.testing.assert_allclose(parts[1, 3], [0.25, 0.75, 0.5, 1])
-    assert np.isnan(parts[2]).all()
 
 
 # --- statistics -------------------------------------------------------------------------------

@@ -11,8 +11,9 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from degradation.pixels import pixel_hash, square, to_rgb
+from degradation.pixels import pixel_hash, to_rgb
 from degradation.tasks import Task, get_task
+from degradation.views import square
 
 FACES = 100  # of the 200 crops the first half are faces
 

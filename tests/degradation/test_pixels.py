@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageOps
 
 from degradation.errors import DataError
+from degradation.geometry import MAX_PIXELS
 from degradation.pixels import (
-    MAX_PIXELS,
     inside_root,
     open_picture,
     pixel_hash,
-    square,
     to_rgb,
 )
+from degradation.views import square
 
 
 def picture(width: int = 60, height: int = 40) -> Image.Image:

@@ -6,7 +6,7 @@ from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from degradation.encoders.encoder import EncoderInfo
-from degradation.encoders.frozen import FrozenEncoder, normalise
+from degradation.encoders.frozen import FrozenEncoder, channels, normalise
 from degradation.encoders.vit import Vit, VitConfig
 from degradation.errors import ConfigError
 
@@ -130,7 +130,7 @@ def test_config_refuses_broken_patches_and_heads():
 
 def test_normalise_by_hand():
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
-    found = normalise(pixels, (0.5, 0.1, 0.0), (0.25, 0.5, 2.0))
+    found = normalise(pixels, channels((0.5, 0.1, 0.0)), channels((0.25, 0.5, 2.0)))
     torch.testing.assert_close(found.flatten(), torch.tensor([-2.0, 0.2, 0.5]))
 
 
@@ -162,5 +162,28 @@ def test_frozen_encoder_refuses_blocks_that_it_lacks(blocks):
 
 
 def test_frozen_encoder_refuses_another_picture_side():
-    with pytest.raises(ConfigError, match="side 24, but these have side 32"):
+    with pytest.raises(ConfigError, match="side 24, but these are 32 x 32"):
         frozen(Vit(CONFIG))(random_pixels(size=32), [0])
+
+
+def test_channel_statistics_move_along_but_are_not_weights():
+    vit = Vit(CONFIG).initialise(generator=torch.Generator().manual_seed(0))
+    expected = frozen(vit)(random_pixels(), [0])[0].patches
+    with torch.device("meta"):  # as where a tower is built before its weights are read
+        encoder = frozen(vit)
+    assert torch.equal(encoder(random_pixels(), [0])[0].patches, expected)
+    assert {name for name, _ in encoder.named_buffers()} >= {"mean", "std"}
+    assert not {"mean", "std"} & encoder.state_dict().keys()
+    other = encoder.with_statistics((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert other.tower is encoder.tower
+    assert (other.info.mean, other.info.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    torch.testing.assert_close(other.mean.flatten(), torch.tensor([0.1, 0.2, 0.3]))
+    assert encoder.to("meta").mean.is_meta
+
+
+def test_pictures_of_any_shape_only_where_they_are_let_through():
+    vit = Vit(CONFIG).initialise(generator=torch.Generator().manual_seed(0))
+    rectangle = torch.zeros(1, 3, CONFIG.size, 2 * CONFIG.size, dtype=torch.uint8)
+    for pixels in (rectangle, rectangle.mT):
+        with pytest.raises(ConfigError, match=f"pictures of side {CONFIG.size}, but these are"):
+            frozen(vit)(pixels, [0])

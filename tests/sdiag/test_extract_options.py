@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from degradation.cache import open_features, pairs
 from degradation.encoders.pair import Pair
 from degradation.errors import ConfigError
-from degradation.geometry import NATIVE, Geometry
+from degradation.geometry import Geometry
 from degradation.protocol import Protocol, protocol_of
 from sdiag.cli import app
 from sdiag.commands.extract import arm, native_geometry
@@ -76,7 +76,10 @@ def test_padding_is_pooled_only_when_asked_for(faces):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--geometry", "native"], "native geometry is known for the families qwen2_vl"),
+        (["--geometry", "native"], "native geometry is known for the encoders that"),
+        (["--max-pixels", "602112"], "max_pixels and multiple belong to native geometry"),
+        (["--size", "0"], "size from 1 to"),
+        (["--stage", "native_norm"], "published encoder for --stage native_norm, found tiny:pre"),
         (["--crop", "head"], "cut to 'head': the rows have boxes face"),
         (["--keep-padding"], "mask_pad belongs to geometry pad"),
         (["--margin", "0.5"], "Name the role as crop"),
@@ -93,10 +96,20 @@ def test_what_does_not_fit_is_one_message(faces, tmp_path, options, words):
 
 
 def test_the_native_geometry_is_that_of_the_side_after():
-    assert native_geometry("molmoe:post") == NATIVE["molmo"]
-    assert native_geometry("llava-1.5:post") == Geometry("short-crop")
-    with pytest.raises(ConfigError, match="native needs square pictures here"):
-        native_geometry("qwen2-vl:post")
+    assert native_geometry("molmoe:post") == Geometry("pad", 336, "bilinear-float")
+    assert native_geometry("llava-1.5:post@/some/folder") == Geometry("short-crop", 336)
+    assert native_geometry("paligemma-448:post").size == 448  # whatever the side before has
+    assert native_geometry("paligemma:post", size=448).size == 448
+    assert native_geometry("dinov2") == Geometry("short-crop", 224, crop_pct=0.875)
+    assert native_geometry("qwen2-vl:post") == Geometry("native")
+    smaller = native_geometry("qwen3-vl:post", max_pixels=602_112, crop="face")
+    assert smaller == Geometry(
+        "native", min_pixels=65_536, max_pixels=602_112, multiple=32, crop="face"
+    )
+    with pytest.raises(ConfigError, match="follows the picture, but size 336"):
+        native_geometry("qwen2-vl:post", size=336)
+    with pytest.raises(ConfigError, match="belong to native geometry, but the geometry is pad"):
+        native_geometry("molmoe:post", max_pixels=602_112)
     pair = Pair("sail-vl", "internvit-300m", "sail-vl:post", "none", "this test")
     native = Protocol(geometry=native_geometry(pair.post))
     assert arm(pair, native) == pair  # SAIL squashes too: its native arm is the standard one

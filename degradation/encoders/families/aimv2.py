@@ -81,6 +81,7 @@ APPLE = Layout(
         "blocks.*.norm2": "trunk.blocks.*.norm_2",
         "blocks.*.mlp.fc1": ("trunk.blocks.*.mlp.fc1", "trunk.blocks.*.mlp.fc3"),
         "blocks.*.mlp.fc2": "trunk.blocks.*.mlp.fc2",
+        "norm_post": "trunk.post_trunk_norm",
     },
     prefixes=("", "vision_model."),
     aside={"trunk.post_trunk_norm.*": "the norm after the last block"},
@@ -99,6 +100,7 @@ TRANSFORMERS = Layout(
         "blocks.*.norm2": f"{LAYER}.rms_norm2",
         "blocks.*.mlp.fc1": (f"{LAYER}.ffn.gate_proj", f"{LAYER}.ffn.up_proj"),
         "blocks.*.mlp.fc2": f"{LAYER}.ffn.down_proj",
+        "norm_post": "rms_norm",
     },
     prefixes=("", "vision_model."),
     aside={

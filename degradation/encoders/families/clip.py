@@ -92,6 +92,7 @@ CLIP = Family(
                 "positions": "embeddings.position_embedding.weight",
                 "norm_pre": "pre_layrnorm",  # so spelt on disk
                 **BLOCK_KEYS,
+                "norm_post": "post_layernorm",
             },
             prefixes=(
                 *PREFIXES,

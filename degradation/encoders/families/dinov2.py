@@ -77,6 +77,7 @@ DINOV2 = Family(
                 "blocks.*.mlp.fc1": f"{BLOCK}.mlp.fc1",
                 "blocks.*.mlp.fc2": f"{BLOCK}.mlp.fc2",
                 "blocks.*.scale2": f"{BLOCK}.layer_scale2.lambda1",
+                "norm_post": "layernorm",
             },
             prefixes=("", "dinov2."),
             aside={

@@ -160,7 +160,8 @@ class Layout:
     """One way in which a family's tensors are named on disk.
 
     Attributes:
-        keys: Where our tensors lie, without prefix.
+        keys: Where our tensors lie, without prefix. `norm_post` is the norm that the rest of the
+            model applies to what the last block returns; without it, it applies none.
         prefixes: What may stand before these names. Exactly one of them does.
         aside: What may lie under the prefix beside the tower, as patterns for `fnmatch`, and why
             it is not taken. Anything else there is refused.
@@ -196,6 +197,11 @@ class Family:
     layouts: tuple[Layout, ...]
     reads: Callable[[Config, int], tuple[int, ...]] = last_block
     interpolation: Interpolation | None = None
+
+    @property
+    def has_final_norm(self) -> bool:
+        """Whether its models apply a norm to what the last block returns, where they read it."""
+        return any("norm_post" in layout.keys for layout in self.layouts)
 
     @property
     def prefixes(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from degradation.encoders.frozen import FrozenEncoder
 from degradation.encoders.frozen_vit import frozen_vit
 from degradation.encoders.positions import Interpolation
 from degradation.encoders.statistics import Statistics
-from degradation.encoders.vit import Vit, resized
+from degradation.encoders.vit import Vit, of_any_grid, resized
 from degradation.encoders.weights import load_strict, refuse, widened
 from degradation.errors import ConfigError
 
@@ -35,6 +35,8 @@ def load_family(
     *,
     size: int | None = None,
     interpolation: Interpolation | None = None,
+    any_grid: bool = False,
+    final_norm: bool = False,
     statistics: Statistics | None = None,
     expected: Mapping[str, Any] | None = None,
 ) -> FrozenEncoder:
@@ -48,6 +50,10 @@ def load_family(
             take any multiple of their patch side.
         interpolation: How a table of positions is brought to another side. None leaves it to the
             family's own architecture, and refuses where that has no way.
+        any_grid: Whether it is to take pictures of any shape; without a size. A family whose own
+            architecture interpolates then does so in its own way, whatever `interpolation` is.
+        final_norm: Whether the last block's output goes through the norm that the rest of the
+            model applies to it, if it reads that block and there is one.
         statistics: Channel means and deviations in place of the family's.
         expected: Fields of `VitConfig` and the values that they are registered with; a
             configuration that says otherwise is refused.
@@ -56,21 +62,32 @@ def load_family(
         ConfigError: The configuration describes no tower of this family, or not the expected one.
         WeightsError: The tensors are not those of the configuration.
     """
-    tower = load_tower(family, checkpoint, statistics=statistics, expected=expected)
+    tower = load_tower(
+        family, checkpoint, final_norm=final_norm, statistics=statistics, expected=expected
+    )
+    own = named(family).interpolation
+    if any_grid:
+        if size is not None:
+            raise ConfigError(f"{name} is to take pictures of any shape, but also of side {size}.")
+        return frozen_vit(of_any_grid(tower, own or interpolation), name, any_grid=True)
     size = tower.config.size if size is None else size
-    return frozen_vit(resized(tower, size, interpolation or named(family).interpolation), name)
+    return frozen_vit(resized(tower, size, interpolation or own), name)
 
 
 def load_tower(
     family: str,
     checkpoint: TensorSource,
     *,
+    final_norm: bool = False,
     statistics: Statistics | None = None,
     expected: Mapping[str, Any] | None = None,
 ) -> Vit:
     """The tower on its own grid, float32 in its canonical names. Arguments as for `load_family`."""
     config = architecture(family, checkpoint)
     check_registered(config, expected or {}, checkpoint.source)
+    if final_norm and named(family).has_final_norm:
+        last_is_read = blocks_read(family, checkpoint)[0] == config.depth - 1
+        config = replace(config, final_norm=last_is_read)
     if statistics is not None:
         config = replace(config, mean=statistics[0], std=statistics[1])
     # On the meta device nothing has a value, so that whatever is not read is known to be missing.

@@ -110,6 +110,7 @@ OPEN_CLIP = Family(
                 "blocks.*.norm2": f"{BLOCK}.ln_2",
                 "blocks.*.mlp.fc1": f"{BLOCK}.mlp.c_fc",
                 "blocks.*.mlp.fc2": f"{BLOCK}.mlp.c_proj",
+                "norm_post": "ln_post",
             },
             prefixes=("visual.",),
             aside={

@@ -87,6 +87,7 @@ QWEN2_5_VL = Family(
                 "blocks.*.norm2": "blocks.*.norm2",
                 "blocks.*.mlp.fc1": ("blocks.*.mlp.gate_proj", "blocks.*.mlp.up_proj"),
                 "blocks.*.mlp.fc2": "blocks.*.mlp.down_proj",
+                "norm_post": "merger.ln_q",
             },
             prefixes=PREFIXES,
             aside={"merger.*": "joins 2 x 2 tokens for the language model"},

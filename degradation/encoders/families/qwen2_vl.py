@@ -89,6 +89,7 @@ QWEN2_VL = Family(
                 "blocks.*.norm2": "blocks.*.norm2",
                 "blocks.*.mlp.fc1": "blocks.*.mlp.fc1",
                 "blocks.*.mlp.fc2": "blocks.*.mlp.fc2",
+                "norm_post": "merger.ln_q",
             },
             prefixes=PREFIXES,
             aside={"merger.*": "joins 2 x 2 tokens for the language model"},

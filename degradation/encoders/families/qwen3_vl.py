@@ -90,6 +90,7 @@ QWEN3_VL = Family(
                 "blocks.*.norm2": "blocks.*.norm2",
                 "blocks.*.mlp.fc1": "blocks.*.mlp.linear_fc1",
                 "blocks.*.mlp.fc2": "blocks.*.mlp.linear_fc2",
+                "norm_post": "merger.norm",
             },
             prefixes=PREFIXES,
             aside={

@@ -67,6 +67,7 @@ SIGLIP = Family(
                 "patch_embed": "embeddings.patch_embedding",
                 "positions": "embeddings.position_embedding.weight",
                 **BLOCK_KEYS,
+                "norm_post": "post_layernorm",
             },
             prefixes=PREFIXES,
             aside={

@@ -10,7 +10,7 @@ from torch.nn import functional
 from degradation.encoders.architecture import VitConfig, facts
 from degradation.encoders.blocks import Block
 from degradation.encoders.positions import axial_turns, rotated, table_at, window_mask
-from degradation.encoders.vit import Vit, resized
+from degradation.encoders.vit import Vit, of_any_grid, resized
 from degradation.errors import ConfigError
 
 CONFIG = VitConfig(size=24, patch=4, width=32, depth=2, heads=4, mlp=48, cls=False)
@@ -56,8 +56,13 @@ def test_facts_count_every_switch_that_is_not_at_its_default():
         layer_scale=True,
         window=2,
         full_blocks=(1,),
+        learned_positions=True,
+        interpolation="bicubic",
+        final_norm=True,
     )
-    assert facts(full) == asdict(full)
+    counted = asdict(full)
+    assert counted.pop("learned_positions")  # the one that is at its default here
+    assert facts(full) == counted
 
 
 @pytest.mark.parametrize(
@@ -67,6 +72,7 @@ def test_facts_count_every_switch_that_is_not_at_its_default():
         ({"cls": True, "window": 2}, "neither RoPE nor windows"),
         ({"rope": True, "heads": 16}, "multiple of 4, but it is 2"),
         ({"depth": 0}, "positive.*depth 0"),
+        ({"learned_positions": False, "interpolation": "bicubic"}, "this tower has none"),
     ],
 )
 def test_switches_that_contradict_each_other_are_refused(change, match):
@@ -181,13 +187,13 @@ def test_every_parameter_of_every_switch_is_used_and_initialised(config):
 @pytest.mark.parametrize("n_prefix", [0, 1])
 def test_a_table_on_its_own_grid_stays_as_it_is(interpolation, n_prefix):
     table = noise(25 + n_prefix, 8)
-    torch.testing.assert_close(table_at(table, n_prefix, 5, interpolation), table)
+    torch.testing.assert_close(table_at(table, n_prefix, (5, 5), interpolation), table)
 
 
 def test_prefix_rows_stay_and_corners_stay_on_corners():
     table = noise(26, 8)
     for interpolation in ("bicubic", "bilinear_corners"):
-        larger = table_at(table, 1, 9, interpolation)
+        larger = table_at(table, 1, (9, 9), interpolation)
         assert larger.shape == (82, 8)
         assert torch.equal(larger[0], table[0])
     corners = larger[1:].view(9, 9, 8)[::8, ::8].reshape(4, 8)
@@ -207,6 +213,51 @@ def test_resized_shares_everything_but_the_table():
     free = Vit(ROPE).initialise(generator=generator())
     pixels = noise(1, 3, 32, 32)
     assert torch.equal(resized(free, 32)(pixels, [1])[1].patches, free(pixels, [1])[1].patches)
+
+
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear_corners"])
+def test_rows_and_columns_of_a_table_are_interpolated_apart(interpolation):
+    # A table that is a product of a profile over rows and one over columns stays one.
+    down, across = noise(5, seed=1), noise(5, seed=2)
+    table = torch.einsum("h,w->hw", down, across).reshape(25, 1)
+    found = table_at(table, 0, (7, 4), interpolation).view(7, 4)
+    profiles = [
+        table_at(one.repeat_interleave(5)[:, None], 0, (side, side), interpolation).view(side, -1)
+        for one, side in ((down, 7), (across, 4))
+    ]
+    expected = profiles[0][:, :1] * profiles[1][:, 0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_tower_of_any_grid_shares_its_tensors_and_equals_a_resized_one():
+    vit = Vit(replace(CONFIG, cls=True)).initialise(generator=generator())
+    free = of_any_grid(vit, "bicubic")
+    assert free.config == replace(vit.config, interpolation="bicubic")
+    assert free.positions.data_ptr() == vit.positions.data_ptr()
+    for size in (24, 32, 12):
+        pixels = noise(1, 3, size, size)
+        expected = resized(vit, size, "bicubic")(pixels, [1])[1]
+        for one, two in zip(free(pixels, [1])[1], expected, strict=True):
+            assert torch.equal(one, two)
+    assert free(noise(2, 3, 20, 8), [1])[1].patches.shape == (2, 10, 32)
+    with pytest.raises(ConfigError, match=r"side 24 only.*Give --positions bicubic"):
+        of_any_grid(vit, None)
+    without = Vit(ROPE)
+    assert of_any_grid(without, None) is without
+
+
+def test_the_final_norm_changes_the_last_block_only():
+    config = replace(CONFIG, cls=True, norm="rms", norm_eps=1e-3)
+    plain = Vit(config).initialise(generator=generator())
+    normed = Vit(replace(config, final_norm=True))
+    scale = noise(32, seed=3)
+    normed.load_state_dict(plain.state_dict() | {"norm_post.weight": scale}, strict=True)
+    pixels = noise(1, 3, 24, 24)
+    before, after = plain(pixels, [0, 1]), normed(pixels, [0, 1])
+    assert torch.equal(before[0].patches, after[0].patches)
+    for x, found in zip(before[1], after[1], strict=True):
+        torch.testing.assert_close(found, x / (x.square().mean(-1, True) + 1e-3).sqrt() * scale)
+    assert torch.equal(normed(pixels, [0])[0].prefix, before[0].prefix)
 
 
 def test_attention_goes_through_the_fused_kernel(monkeypatch):
