@@ -47,6 +47,8 @@ def load_encoder(
     weights: Path | None = None,
     size: int | None = None,
     interpolation: "Interpolation | None" = None,
+    revision: str | None = None,
+    offline: bool = False,
 ) -> "Encoder":
     """The frozen encoder of that name, on a device.
 
@@ -58,21 +60,33 @@ def load_encoder(
             `NAME`; `$SDIAG_WEIGHTS` if None.
         size: Picture side in pixels for a published encoder; its native side if None.
         interpolation: How its table of positions is brought to that side; None refuses to.
+        revision: Commit hash, tag or branch of a published encoder's repository; None for the
+            one that the hub's cache holds, else the newest.
+        offline: Make no request to the hub; also so if HF_HUB_OFFLINE is set.
 
     Raises:
-        ConfigError: No encoder has that name, or it cannot take pictures of that side.
+        ConfigError: No encoder has that name, it cannot take pictures of that side, or a revision
+            is given for one that is not published.
         WeightsError: Its weights are missing or do not fit.
     """
     family, _, side = name.partition(":")
-    if family in EXTERNAL and side:
+    if find_encoder(name):
+        return load_published(
+            canonical(name), weights, size, interpolation, revision=revision, offline=offline
+        ).to(device)
+    external = family in EXTERNAL and bool(side)
+    if not external and name not in own_encoders(folder):
+        libraries = [f"{library}:..." for library in EXTERNAL]
+        raise unlisted("encoder", name, [*own_encoders(folder), *libraries, *ENCODERS])
+    if revision is not None:
+        raise ConfigError(
+            f"Expected a revision for published encoders only, but {name} got {revision}. "
+            "`sdiag encoders` lists those that have one."
+        )
+    if external:
         from degradation.encoders.external import load_external
 
-        return load_external(name).to(device)
-    if find_encoder(name):
-        return load_published(canonical(name), weights, size, interpolation).to(device)
-    if name not in own_encoders(folder):
-        external = [f"{library}:..." for library in EXTERNAL]
-        raise unlisted("encoder", name, [*own_encoders(folder), *external, *ENCODERS])
+        return load_external(name, offline=offline).to(device)
     if family == "tiny":
         from degradation.encoders.tiny import load_tiny
 
@@ -83,17 +97,26 @@ def load_encoder(
 
 
 def load_published(
-    name: str, weights: Path | None, size: int | None, interpolation: "Interpolation | None"
+    name: str,
+    weights: Path | None,
+    size: int | None,
+    interpolation: "Interpolation | None",
+    *,
+    revision: str | None,
+    offline: bool,
 ) -> "Encoder":
-    """The frozen encoder of a catalogue row.
+    """The frozen encoder of a catalogue row, which tells where it was read from.
 
     Args:
         name: The row's own name; after an `@`, the folder or hub repository in place of its own.
         weights: As for `load_encoder`.
         size: As for `load_encoder`.
         interpolation: As for `load_encoder`.
+        revision: As for `load_encoder`.
+        offline: As for `load_encoder`.
     """
     from degradation.encoders.checkpoint import open_checkpoint
+    from degradation.encoders.encoder import Origin
     from degradation.encoders.families import FAMILIES, load_family
 
     row, place = find_encoder(name), name.partition("@")[2]
@@ -101,10 +124,12 @@ def load_published(
     checkpoint = open_checkpoint(
         place or row.repo,
         files=None if place else row.files or None,
+        revision=revision,
+        offline=offline,
         root=weights,
         prefixes=prefixes if all(prefixes) else (),
     )
-    return load_family(
+    encoder = load_family(
         row.family,
         checkpoint,
         name,
@@ -117,6 +142,9 @@ def load_published(
             "activation": row.activation,
         },
     )
+    origin = Origin(place or row.repo, checkpoint.revision, checkpoint.files)
+    encoder.info = replace(encoder.info, origin=origin)
+    return encoder
 
 
 def unlisted(kind: str, name: str, known: list[str]) -> ConfigError:

@@ -151,6 +151,20 @@ def extract(
         ),
     ] = False,
     weights: Weights = None,
+    pre_revision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMIT",
+            help="Commit of the published encoder before, so that the same weights come tomorrow.",
+        ),
+    ] = None,
+    post_revision: Annotated[
+        str | None, typer.Option(metavar="COMMIT", help="Commit of the published encoder after.")
+    ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Ask nothing of the hub; also so by HF_HUB_OFFLINE=1."),
+    ] = False,
     cache: Cache = CACHE,
     json: Json = False,
 ) -> None:
@@ -184,6 +198,8 @@ def extract(
         pairs = [pair_of(pre, post, name=name)]
     else:
         pairs = [get_pair(one) for one in model or ["tiny"]]
+    if len(pairs) > 1 and (pre_revision or post_revision):
+        raise ConfigError("A revision is of one repository. Give one --model with it.")
     protocols = {}
     for one in pairs:
         protocol = Protocol(
@@ -206,6 +222,8 @@ def extract(
             data_root,
             cache,
             weights=weights,
+            revisions=(pre_revision, post_revision),
+            offline=offline,
             size=size,
             blocks=tuple(block) if block else None,
             token_blocks=tuple(token_block or ()),
@@ -262,7 +280,17 @@ def arm(pair, protocol):
     return replace(pair, name=f"{pair.name}+{protocol.name}")
 
 
-def extract_pairs(protocols, tasks, data_root, cache, *, weights=None, **options) -> list[dict]:
+def extract_pairs(
+    protocols,
+    tasks,
+    data_root,
+    cache,
+    *,
+    weights=None,
+    revisions=(None, None),
+    offline=False,
+    **options,
+) -> list[dict]:
     """Extract pairs, each by its protocol, on every split of every task; one summary per run."""
     from degradation.encoders.registry import load_encoder
     from degradation.extract import extract as extract_split
@@ -275,10 +303,11 @@ def extract_pairs(protocols, tasks, data_root, cache, *, weights=None, **options
             load_encoder,
             device=device,
             weights=weights,
+            offline=offline,
             interpolation=None if protocol.positions == "none" else protocol.positions,
         )
-        pre = load(pair.pre, size=options.get("size"))
-        post = load(pair.post, size=pre.info.size)
+        pre = load(pair.pre, size=options.get("size"), revision=revisions[0])
+        post = load(pair.post, size=pre.info.size, revision=revisions[1])
         for task_name in tasks or DEFAULT_TASKS:
             task = get_task(task_name, data_root=data_root)
             for split in task.splits:
