@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from degradation.cache.schema import plain
+from degradation.cache.schema import pictures_folder, plain
 from degradation.errors import CacheError
 from degradation.geometry import Geometry
 from degradation.pixels import pixel_hash
@@ -121,4 +121,4 @@ def pictures_cache(root: Path, spec: TaskSpec, geometry: Geometry) -> PicturesCa
     """
     facts = json.dumps([spec.name, spec.source, VERSION, plain(geometry)], sort_keys=True)
     name = hashlib.sha256(facts.encode()).hexdigest()[:16]
-    return PicturesCache(root / "pictures" / name, geometry)
+    return PicturesCache(pictures_folder(root) / name, geometry)

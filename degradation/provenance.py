@@ -5,10 +5,10 @@ nearest, if that is nearer than chance. Equal weights and configurations give eq
 every delta is exactly 0; how much any other distance matters is what probes are for.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
-from degradation.encoders.encoder import Encoder
+from degradation.encoders.encoder import Encoder, Origin
 from degradation.encoders.vit import Vit
 from degradation.errors import ConfigError
 from degradation.weight_distance import Comparison, compare
@@ -23,10 +23,12 @@ class Provenance:
     Attributes:
         post: Name of the post side.
         comparisons: Nearest first, candidates that cannot be ranked last.
+        sources: Where published weights were read from, by encoder.
     """
 
     post: str
     comparisons: tuple[Comparison, ...]
+    sources: Mapping[str, Origin] = field(default_factory=dict)
 
     @property
     def origins(self) -> tuple[str, ...]:
@@ -76,8 +78,10 @@ def trace(post: Encoder, candidates: Iterable[Encoder]) -> Provenance:
     """
     tower = _own_tower(post)
     comparisons = []
+    sources = {post.info.name: post.info.origin}
     for encoder in candidates:
         comparisons.append(_against(tower, encoder))
+        sources[encoder.info.name] = encoder.info.origin
         del encoder  # the next one is loaded before this name is bound again
     if not comparisons:
         raise ConfigError(
@@ -85,7 +89,11 @@ def trace(post: Encoder, candidates: Iterable[Encoder]) -> Provenance:
             "Name them with --candidate."
         )
     comparisons.sort(key=lambda one: (not one.ranked, one.total.share))
-    return Provenance(post=post.info.name, comparisons=tuple(comparisons))
+    return Provenance(
+        post=post.info.name,
+        comparisons=tuple(comparisons),
+        sources={name: origin for name, origin in sources.items() if origin},
+    )
 
 
 def _against(post: Vit, candidate: Encoder) -> Comparison:

@@ -5,6 +5,7 @@ leads: it holds the lock and writes what must be written once. The processes nee
 other but a few small records, so they talk over gloo whatever they compute on.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from torch import distributed
 from degradation.errors import CacheError, ConfigError, SdiagError
 
 __all__ = ["ALONE", "Ranks", "joined"]
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Value = TypeVar("Value")
@@ -106,6 +109,12 @@ def joined() -> Iterator[Ranks]:
         ConfigError: The environment names several processes but not how they meet.
     """
     if (count := int(os.environ.get("WORLD_SIZE", "1"))) == 1:
+        if "ACCELERATE_USE_CPU" in os.environ and "MASTER_PORT" in os.environ:
+            # It leaves several processes to mpirun, and starts one without a word.
+            log.warning(
+                "accelerate launch --cpu has started one process only, which does all the work. "
+                "For several give --multi_gpu in place of --cpu, without GPUs too, or use torchrun."
+            )
         yield Ranks()
         return
     try:

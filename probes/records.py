@@ -15,6 +15,7 @@ __all__ = [
     "Comparison",
     "Estimate",
     "Numbers",
+    "OriginCard",
     "PairCard",
     "RunRecord",
     "SplitCard",
@@ -51,6 +52,14 @@ class TaskCard(Record):
     source: str
 
 
+class OriginCard(Record):
+    """Where published weights were read from (see `degradation.encoders.encoder.Origin`)."""
+
+    place: str
+    revision: str | None
+    files: dict[str, str]
+
+
 class PairCard(Record):
     """Both encoders, with the digests of their weights and the lineage of the pair."""
 
@@ -63,6 +72,9 @@ class PairCard(Record):
     source: str
     protocol: str
     imported: bool
+    pre_origin: OriginCard | None = None
+    """None for weights that ship or come through another library, and in older records."""
+    post_origin: OriginCard | None = None
 
 
 class SplitCard(Record):

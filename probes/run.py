@@ -7,11 +7,20 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from degradation.cache import PairEntry, pairs
+from degradation.encoders.encoder import Origin
 from degradation.errors import CacheError, ConfigError
 from probes.metrics import Metric, resolve
 from probes.predictions import encode
 from probes.questions import CLASS_PROBE, GAZE_PROBE, Asked, ask
-from probes.records import Baseline, Comparison, Numbers, PairCard, RunRecord, TaskCard
+from probes.records import (
+    Baseline,
+    Comparison,
+    Numbers,
+    OriginCard,
+    PairCard,
+    RunRecord,
+    TaskCard,
+)
 from probes.runs import write_run
 from probes.summary import summarise
 from probes.table import Table, open_table
@@ -210,7 +219,15 @@ def _pair_card(table: Table, entry: PairEntry) -> PairCard:
         source=entry.source,
         protocol=entry.protocol,
         imported=entry.imported,
+        pre_origin=_origin_card(pre.origin),
+        post_origin=_origin_card(post.origin),
     )
+
+
+def _origin_card(origin: Origin | None) -> OriginCard | None:
+    if origin is None:
+        return None
+    return OriginCard(place=origin.place, revision=origin.revision, files=dict(origin.files))
 
 
 def _tool_version() -> str:

@@ -16,6 +16,7 @@ from degradation.provenance import Check, Provenance
 from degradation.weight_distance import KINDS, STATES, Comparison, Sums
 from reports.formats import count
 from reports.markdown import code, escape, fenced, picture, table
+from reports.origins import origins_table
 from reports.style import (
     INK,
     Look,
@@ -312,6 +313,8 @@ def _document(
         "what the candidate's own values would give in random order; two unrelated towers are at "
         "about 100 % of it.",
         _candidates(provenance),
+        "## Where the weights were read" if provenance.sources else "",
+        origins_table(provenance.sources.items()),
         "## By kind of module",
         "Distance, and in brackets what chance gives.",
         _by_kind(provenance),

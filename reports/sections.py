@@ -11,6 +11,7 @@ from reports.formats import GLYPHS, count, estimate, p_value, points, signed, ve
 from reports.heatmap import heatmap_figure, mapped_cells
 from reports.markdown import code, escape, picture, table
 from reports.names import file_stem
+from reports.origins import origins_table, recorded_origins
 from reports.readers import readers_figure
 from reports.scores import scores_figure
 from reports.steps import steps_figure
@@ -224,7 +225,7 @@ def left_out_section(records: Sequence[RunRecord]) -> str:
 
 
 def runs_section(records: Sequence[RunRecord]) -> str:
-    """The pairs with the digests of their weights, and the runs with rows, seeds and versions."""
+    """Pairs with the digests of their weights, where these were read, and runs with their rows."""
     cards = {record.pair.name: record.pair for record in records}
     pairs = [
         (code(name), code(card.pre), code(card.pre_digest[:12]), code(card.post),
@@ -238,13 +239,14 @@ def runs_section(records: Sequence[RunRecord]) -> str:
     ]  # fmt: skip
     tables = (
         table(("Pair", "Pre", "Weights", "Post", "Weights", "Stated in"), pairs),
+        origins_table(recorded_origins(records)),
         table(
             ("Pair", "Task", "Rows and their digest", "Seed", "Draws", "Predictions", "sdiag"),
             runs,
             right=(3, 4),
         ),
     )
-    return "\n\n".join(tables)
+    return "\n\n".join(part for part in tables if part)
 
 
 def _figure(alt: str, png: Path, caption: str) -> str:

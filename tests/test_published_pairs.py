@@ -1,5 +1,6 @@
 """From checkpoints in the hub's formats to a report, for each published family."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from degradation.cache import open_features, pairs
 from degradation.encoders import catalogue
 from degradation.errors import ConfigError
+from reports.load import read_records
 from sdiag.cli import app
 
 BLOCK = 1
@@ -72,11 +74,24 @@ def test_from_both_checkpoints_to_a_report(
         "--task", f"manifest:{photographs / 'labels.csv'}", "--data-root", str(photographs),
     )  # fmt: skip
     run("probe", "--draws", "100", *cache, *results)
+    (record,) = read_records(tmp_path / "results")
+    for name, origin in ((row.pre, record.pair.pre_origin), (row.post, record.pair.post_origin)):
+        repo = catalogue.ENCODERS[name].repo
+        assert (origin.place, origin.revision) == (repo, None)  # a plain folder tells no commit
+        assert "config.json" in origin.files
+        assert any(file.endswith(".safetensors") for file in origin.files)
+        for file, digest in origin.files.items():
+            content = (tmp_path / "weights" / repo / file).read_bytes()
+            assert digest == f"sha256:{hashlib.sha256(content).hexdigest()}"
     found = json.loads(run("report", "--out", str(tmp_path / "report"), "--json", *results))
     (verdict,) = found["verdicts"]
     assert (verdict["pair"], verdict["block"]) == (pair, BLOCK)
     text = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
-    assert catalogue.PAIRS[pair].lineage in text.replace("\\", "")
+    assert row.lineage in text.replace("\\", "")
+    digest = record.pair.post_origin.files["config.json"].removeprefix("sha256:")[:12]
+    assert f"| `{catalogue.ENCODERS[row.post].repo}` | not known | " in text
+    assert f"config.json sha256:{digest}" in text
+    assert str(tmp_path) not in text + record.model_dump_json()
     if pair == "llava-1.5":  # its tower is CLIP's, bit for bit
         assert (verdict["delta"], verdict["delta_low"], verdict["delta_high"]) == (0, 0, 0)
 

@@ -8,11 +8,21 @@ from degradation.cache.reader import Features, open_features
 from degradation.cache.schema import Key, PixelProtocol, Storage
 from degradation.cache.shards import Shard, pooled_name, tokens_name
 from degradation.cache.store import Store, is_complete, open_store
-from degradation.cache.tidy import CacheLine, Problem, Removal, listing, prune, verify
+from degradation.cache.tidy import (
+    CacheLine,
+    KeptPictures,
+    Problem,
+    Removal,
+    kept_pictures,
+    listing,
+    prune,
+    verify,
+)
 
 __all__ = [
     "CacheLine",
     "Features",
+    "KeptPictures",
     "Key",
     "PairEntry",
     "PixelProtocol",
@@ -23,6 +33,7 @@ __all__ = [
     "Store",
     "check_paired",
     "is_complete",
+    "kept_pictures",
     "listing",
     "open_features",
     "open_store",

@@ -154,7 +154,7 @@ def _opened(path: Path) -> h5py.File:
     except OSError as error:
         raise CacheError(
             f"{path} is missing or damaged ({error}). Run `sdiag cache prune` to see what it "
-            "would remove, then `sdiag cache prune --apply` and extract again."
+            "would remove, then `sdiag cache prune --yes` and extract again."
         ) from error
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from degradation.encoders.encoder import EncoderInfo
+from degradation.encoders.encoder import EncoderInfo, Origin
 from degradation.errors import CacheError
 from degradation.tasks.task import TaskSpec
 
@@ -27,6 +27,7 @@ __all__ = [
     "encoder_from",
     "features_folder",
     "key_from",
+    "pictures_folder",
     "plain",
     "shard_name",
     "shard_number",
@@ -134,6 +135,11 @@ def features_folder(root: Path, address: str) -> Path:
     return root / "features" / address
 
 
+def pictures_folder(root: Path) -> Path:
+    """Folder of the scaled pictures that extraction was told to keep."""
+    return root / "pictures"
+
+
 def shard_name(number: int, sha256: str) -> str:
     """File name of a shard: its number and the beginning of its checksum."""
     return f"shard-{number:05d}-{sha256[:16]}.h5"
@@ -168,7 +174,9 @@ def spec_from(record: Mapping[str, Any]) -> TaskSpec:
 
 def encoder_from(record: Mapping[str, Any]) -> EncoderInfo:
     """The `EncoderInfo` that `plain` turned into `record`."""
-    return EncoderInfo(**{**record, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
+    triples = {name: tuple(record[name]) for name in ("mean", "std")}
+    origin = record.get("origin")  # caches of earlier versions do not tell
+    return EncoderInfo(**{**record, **triples, "origin": Origin(**origin) if origin else None})
 
 
 def key_from(record: Mapping[str, Any]) -> Key:

@@ -165,5 +165,5 @@ def read_card(path: Path, key: Key, sha256: str) -> ShardCard:
     except (OSError, KeyError, ValueError) as error:
         raise CacheError(
             f"{path} cannot be read as a shard ({error}). Run `sdiag cache prune` to see what it "
-            "would remove, then `sdiag cache prune --apply` and extract again."
+            "would remove, then `sdiag cache prune --yes` and extract again."
         ) from error

@@ -14,11 +14,20 @@ import numpy as np
 from degradation.cache.files import is_locked, locked, stray_files
 from degradation.cache.pairs import PairEntry, pair_path, pairs
 from degradation.cache.reader import Features, open_features
-from degradation.cache.schema import INDEX, KEY, Key, key_from, shard_number
+from degradation.cache.schema import INDEX, KEY, Key, key_from, pictures_folder, shard_number
 from degradation.cache.shards import checksum, read_card
 from degradation.errors import CacheError
 
-__all__ = ["CacheLine", "Problem", "Removal", "listing", "prune", "verify"]
+__all__ = [
+    "CacheLine",
+    "KeptPictures",
+    "Problem",
+    "Removal",
+    "kept_pictures",
+    "listing",
+    "prune",
+    "verify",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,14 @@ class CacheLine:
     bytes: int
     complete: bool
     pairs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPictures:
+    """How many scaled pictures are kept for the next pair of their size, and their bytes."""
+
+    count: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +136,12 @@ def _line(folder: Path, names: tuple[str, ...]) -> CacheLine:
             continue  # `verify` is there to complain
     complete = (folder / INDEX).exists()
     return CacheLine(folder.name, *named, rows, _size(folder), complete, names)
+
+
+def kept_pictures(root: Path) -> KeptPictures:
+    """The pictures kept below `root`, whatever their task and size."""
+    files = [path for path in pictures_folder(root).rglob("*") if path.is_file()]
+    return KeptPictures(len(files), sum(path.stat().st_size for path in files))
 
 
 def verify(root: Path) -> list[Problem]:
@@ -217,7 +240,7 @@ def _not_finite(features: Features, name: str, start: int) -> Iterator[str]:
                     yield f"{group}/{leaf} in {name} is not finite for row {row!r}"
 
 
-def prune(root: Path, *, apply: bool) -> list[Removal]:
+def prune(root: Path, *, apply: bool, pictures: bool = False) -> list[Removal]:
     """What can go: incomplete, damaged and unreferenced caches, stray files, dangling pairs.
 
     Reads every byte, as `verify` does. A cache that is being written is never touched. After a
@@ -227,16 +250,26 @@ def prune(root: Path, *, apply: bool) -> list[Removal]:
     Args:
         root: Root of all caches.
         apply: Remove; otherwise only say what would be removed.
+        pictures: Also all kept pictures, sound ones too: they can be scaled again.
 
     Returns:
         One entry for each file or folder, in the order of removal.
+
+    Raises:
+        CacheError: The pictures are to go, but a cache is being written, perhaps with them.
     """
+    kept, busy = pictures_folder(root), [path for path in _folders(root) if is_locked(path)]
+    if pictures and busy:
+        raise CacheError(
+            f"Expected no extraction under way, which may need the pictures in {kept}, but "
+            f"{busy[0]} is being written. Wait for it to end, or leave the pictures."
+        )
     entries = pairs(root)
     used = {address for entry in entries for address in entry.addresses}
     found: list[Removal] = []
     gone = set()
     for folder in _folders(root):
-        if is_locked(folder):
+        if folder in busy:
             continue
         if reason := _reason(root, folder, used):
             gone.add(folder.name)
@@ -245,6 +278,10 @@ def prune(root: Path, *, apply: bool) -> list[Removal]:
             found += [_stray(path) for path in stray_files(folder)]
     found += [_stray(path) for path in stray_files(root / "pairs")]
     found += [_dangling(root, entry) for entry in entries if _is_dangling(root, entry, gone)]
+    if pictures and kept.is_dir():
+        found.append(Removal(kept, "pictures that can be scaled again", _size(kept)))
+    elif not busy:
+        found += [_stray(path) for path in stray_files(kept)]
     if apply:
         for removal in found:
             _remove(removal.path)

@@ -5,14 +5,14 @@ and standard deviation and returns, for each requested block, the patch tokens i
 with any prefix tokens (class, registers) apart.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-__all__ = ["BlockTokens", "Encoder", "EncoderInfo"]
+__all__ = ["BlockTokens", "Encoder", "EncoderInfo", "Origin"]
 
 
 class BlockTokens(NamedTuple):
@@ -25,6 +25,21 @@ class BlockTokens(NamedTuple):
 
     patches: Float[Tensor, "b t d"]
     prefix: Float[Tensor, "b prefix d"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where published weights were read from.
+
+    Attributes:
+        place: Repository as `ORG/NAME`, or the folder as it was typed.
+        revision: Commit hash; None for a folder that does not tell.
+        files: `sha256:...` or `etag:...` of every file that was opened, by its name.
+    """
+
+    place: str
+    revision: str | None
+    files: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +57,8 @@ class EncoderInfo:
         n_prefix: Number of prefix tokens.
         mean: Channel means subtracted from pixels in [0, 1].
         std: Channel standard deviations.
+        origin: Where published weights were read from, for the record; None for all others. It
+            decides no number, so that equal weights from two places are the same encoder.
     """
 
     name: str
@@ -53,6 +70,7 @@ class EncoderInfo:
     n_prefix: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    origin: Origin | None = field(default=None, compare=False)
 
 
 @runtime_checkable

@@ -17,6 +17,7 @@ import pickle
 from collections.abc import Iterator
 
 import torch
+from huggingface_hub import constants
 from safetensors import SafetensorError
 
 from degradation.encoders.encoder import EncoderInfo
@@ -33,11 +34,12 @@ __all__ = ["LIBRARIES", "load_external"]
 LIBRARIES = {"open_clip": load_open_clip, "timm": load_timm, "hf": load_hf}
 
 
-def load_external(name: str) -> FrozenEncoder:
+def load_external(name: str, *, offline: bool = False) -> FrozenEncoder:
     """The frozen encoder of a library.
 
     Args:
         name: `open_clip:`, `timm:` or `hf:` and a reference (see the module's docstring).
+        offline: Whether the library may use only what the hub's cache holds.
 
     Raises:
         ConfigError: The library has no such name, or it names no plain vision transformer.
@@ -45,7 +47,7 @@ def load_external(name: str) -> FrozenEncoder:
     """
     library, _, reference = name.partition(":")
     try:
-        with quiet():
+        with quiet(), hub(offline=offline):
             loaded = LIBRARIES[library](reference)
     except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise WeightsError(
@@ -78,6 +80,17 @@ def checked_width(name: str, tower: HookedTower, loaded: Loaded) -> int:
     if len(outputs) != len(blocks) or len(shapes) != 1 or next(iter(shapes))[0] != t:
         raise not_plain(name, f"its blocks return {sorted(shapes)} instead of ({t}, width) each")
     return next(iter(shapes))[1]
+
+
+@contextlib.contextmanager
+def hub(*, offline: bool) -> Iterator[None]:
+    """Let huggingface_hub, through which the libraries download, make no request if offline."""
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or offline
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 @contextlib.contextmanager

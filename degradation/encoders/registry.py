@@ -49,6 +49,8 @@ def load_encoder(
     interpolation: "Interpolation | None" = None,
     any_grid: bool = False,
     final_norm: bool = False,
+    revision: str | None = None,
+    offline: bool = False,
 ) -> "Encoder":
     """The frozen encoder of that name, on a device.
 
@@ -63,15 +65,21 @@ def load_encoder(
         any_grid: Whether it is to take pictures of any shape; published encoders only.
         final_norm: Whether the output of its last block goes through the norm that the rest of
             its model applies to it, if any; published encoders only.
+        revision: Commit hash, tag or branch of a published encoder's repository; None for the
+            one that the hub's cache holds, else the newest.
+        offline: Make no request to the hub; also so if HF_HUB_OFFLINE is set.
 
     Raises:
-        ConfigError: No encoder has that name, or it cannot take such pictures.
+        ConfigError: No encoder has that name, it cannot take such pictures, or a revision is given
+            for one that is not published.
         WeightsError: Its weights are missing or do not fit.
     """
     if find_encoder(name):
         return load_published(
             canonical(name),
             weights,
+            revision=revision,
+            offline=offline,
             size=size,
             interpolation=interpolation,
             any_grid=any_grid,
@@ -82,12 +90,17 @@ def load_encoder(
     if not external and name not in own_encoders(folder):
         libraries = [f"{library}:..." for library in EXTERNAL]
         raise unlisted("encoder", name, [*own_encoders(folder), *libraries, *ENCODERS])
+    if revision is not None:
+        raise ConfigError(
+            f"Expected a revision for published encoders only, but {name} got {revision}. "
+            "`sdiag encoders` lists those that have one."
+        )
     if any_grid or final_norm:
         raise uncatalogued(name, "--geometry native" if any_grid else "--stage native_norm")
     if external:
         from degradation.encoders.external import load_external
 
-        return load_external(name).to(device)
+        return load_external(name, offline=offline).to(device)
     if family == "tiny":
         from degradation.encoders.tiny import load_tiny
 
@@ -97,15 +110,20 @@ def load_encoder(
     return load_planted(family, folder).to(device)
 
 
-def load_published(name: str, weights: Path | None, **options: Any) -> "Encoder":
-    """The frozen encoder of a catalogue row.
+def load_published(
+    name: str, weights: Path | None, *, revision: str | None, offline: bool, **options: Any
+) -> "Encoder":
+    """The frozen encoder of a catalogue row, which tells where it was read from.
 
     Args:
         name: The row's own name; after an `@`, the folder or hub repository in place of its own.
         weights: As for `load_encoder`.
+        revision: As for `load_encoder`.
+        offline: As for `load_encoder`.
         options: Of `load_family`: size, interpolation, any_grid, final_norm.
     """
     from degradation.encoders.checkpoint import open_checkpoint
+    from degradation.encoders.encoder import Origin
     from degradation.encoders.families import FAMILIES, load_family
 
     row, place = find_encoder(name), name.partition("@")[2]
@@ -113,10 +131,12 @@ def load_published(name: str, weights: Path | None, **options: Any) -> "Encoder"
     checkpoint = open_checkpoint(
         place or row.repo,
         files=None if place else row.files or None,
+        revision=revision,
+        offline=offline,
         root=weights,
         prefixes=prefixes if all(prefixes) else (),
     )
-    return load_family(
+    encoder = load_family(
         row.family,
         checkpoint,
         name,
@@ -128,6 +148,9 @@ def load_published(name: str, weights: Path | None, **options: Any) -> "Encoder"
             "activation": row.activation,
         },
     )
+    origin = Origin(place or row.repo, checkpoint.revision, checkpoint.files)
+    encoder.info = replace(encoder.info, origin=origin)
+    return encoder
 
 
 def unlisted(kind: str, name: str, known: list[str]) -> ConfigError:

@@ -16,19 +16,26 @@ app = typer.Typer(
 
 @app.command("ls", epilog="Example:  sdiag cache ls --cache sdiag-cache")
 def ls(cache: Cache = CACHE, json: Json = False) -> None:
-    """List the cached feature sets."""
+    """List the cached feature sets, and how much room kept pictures take."""
     from dataclasses import asdict
 
-    from degradation.cache import listing
+    from degradation.cache import kept_pictures, listing
 
-    entries = listing(cache)
+    entries, pictures = listing(cache), kept_pictures(cache)
     lines = [
         f"{entry.address}  {entry.rows:>7} rows  {entry.bytes / 2**20:>8.1f} MB  "
         f"{'complete' if entry.complete else 'incomplete'}  {', '.join(entry.pairs)}"
         for entry in entries
     ]
+    data = [asdict(entry) for entry in entries]
+    if pictures.count:
+        lines.append(
+            f"pictures  {pictures.count:,} scaled  {pictures.bytes / 2**20:.1f} MB  "
+            "(sdiag cache prune --pictures)"
+        )
+        data.append({"address": "pictures", "pictures": pictures.count, "bytes": pictures.bytes})
     emit(
-        [asdict(entry) for entry in entries],
+        data,
         "\n".join(lines) or f"{cache} is empty.",
         as_json=json,
     )
@@ -56,6 +63,10 @@ def verify(cache: Cache = CACHE, json: Json = False) -> None:
 @app.command("prune", epilog="Example:  sdiag cache prune --yes")
 def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Remove, not only list.")] = False,
+    pictures: Annotated[
+        bool,
+        typer.Option("--pictures", help="Also the scaled pictures kept by --cache-pictures."),
+    ] = False,
     cache: Cache = CACHE,
     json: Json = False,
 ) -> None:
@@ -66,7 +77,7 @@ def prune(
     """
     from degradation.cache import prune as tidy
 
-    removed = tidy(cache, apply=yes)
+    removed = tidy(cache, apply=yes, pictures=pictures)
     verb = "Removed" if yes else "Would remove (give --yes)"
     lines = [f"{verb} {one.path}: {one.reason}, {one.bytes / 2**20:.1f} MB" for one in removed]
     emit(

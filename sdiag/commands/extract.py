@@ -176,6 +176,20 @@ def extract(
         ),
     ] = False,
     weights: Weights = None,
+    pre_revision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMIT",
+            help="Commit of the published encoder before, so that the same weights come tomorrow.",
+        ),
+    ] = None,
+    post_revision: Annotated[
+        str | None, typer.Option(metavar="COMMIT", help="Commit of the published encoder after.")
+    ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Ask nothing of the hub; also so by HF_HUB_OFFLINE=1."),
+    ] = False,
     cache: Cache = CACHE,
     json: Json = False,
 ) -> None:
@@ -217,6 +231,8 @@ def extract(
         "margin": margin or None,
     }
     asked = {knob: value for knob, value in asked.items() if value is not None}
+    if len(pairs) > 1 and (pre_revision or post_revision):
+        raise ConfigError("A revision is of one repository. Give one --model with it.")
     protocols = {}
     for one in pairs:
         protocol = Protocol(
@@ -237,6 +253,8 @@ def extract(
             data_root,
             cache,
             weights=weights,
+            revisions=(pre_revision, post_revision),
+            offline=offline,
             blocks=tuple(block) if block else None,
             token_blocks=tuple(token_block or ()),
             batch_size=batch_size,
@@ -292,7 +310,17 @@ def arm(pair, protocol):
     return replace(pair, name=f"{pair.name}+{protocol.name}")
 
 
-def extract_pairs(protocols, tasks, data_root, cache, *, weights=None, **options) -> list[dict]:
+def extract_pairs(
+    protocols,
+    tasks,
+    data_root,
+    cache,
+    *,
+    weights=None,
+    revisions=(None, None),
+    offline=False,
+    **options,
+) -> list[dict]:
     """Extract pairs, each by its protocol, on every split of every task; one summary per run."""
     from degradation.encoders.registry import load_encoder
     from degradation.extract import extract as extract_split
@@ -306,12 +334,13 @@ def extract_pairs(protocols, tasks, data_root, cache, *, weights=None, **options
             load_encoder,
             device=device,
             weights=weights,
+            offline=offline,
             interpolation=None if protocol.positions == "none" else protocol.positions,
             any_grid=any_grid,
             final_norm=protocol.stage == "native_norm",
         )
-        pre = load(pair.pre, size=protocol.geometry.size)
-        post = load(pair.post, size=None if any_grid else pre.info.size)
+        pre = load(pair.pre, size=protocol.geometry.size, revision=revisions[0])
+        post = load(pair.post, size=None if any_grid else pre.info.size, revision=revisions[1])
         for task_name in tasks or DEFAULT_TASKS:
             task = get_task(task_name, data_root=data_root)
             for split in task.splits:

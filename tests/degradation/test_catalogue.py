@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError, fields, replace
+from collections.abc import Mapping
+from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLVisionModel
 from degradation.encoders import catalogue, checkpoint, families
 from degradation.encoders.catalogue import ENCODERS, PAIRS, canonical, find_encoder, find_pair
 from degradation.encoders.catalogue_row import EncoderRow, PairRow
+from degradation.encoders.encoder import EncoderInfo, Origin
 from degradation.encoders.registry import get_pair, load_encoder, pair_of
 from degradation.errors import ConfigError
 
@@ -268,12 +270,22 @@ def test_unknown_names_get_the_nearest_and_the_command_that_lists_all() -> None:
         load_encoder("qwen2-vl")
 
 
+@dataclass(frozen=True)
+class Opened:
+    """What a stand-in for `open_checkpoint` returns."""
+
+    reference: str
+    revision: str = "c" * 40
+    files: Mapping[str, str] = field(default_factory=lambda: {"config.json": "etag:12"})
+
+
 class Loaded(torch.nn.Module):
     """What a stand-in for `load_family` returns: what it was called with."""
 
-    def __init__(self, *arguments: object, **options: object):
+    def __init__(self, family: str, opened: Opened, name: str, **options: object):
         super().__init__()
-        self.arguments, self.options = arguments, options
+        self.arguments, self.options = (family, opened, name), options
+        self.info = EncoderInfo(name, "d" * 64, 1, 8, 16, 8, 0, (0.5,) * 3, (0.5,) * 3)
 
 
 @pytest.fixture
@@ -281,9 +293,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
     """Calls of `open_checkpoint`; loading returns what it was called with."""
     calls: list[dict] = []
 
-    def open_checkpoint(reference: str, **options: object) -> str:
+    def open_checkpoint(reference: str, **options: object) -> Opened:
         calls.append({"reference": reference} | options)
-        return f"checkpoint of {reference}"
+        return Opened(reference)
 
     monkeypatch.setattr(checkpoint, "open_checkpoint", open_checkpoint)
     monkeypatch.setattr(families, "load_family", Loaded)
@@ -297,8 +309,9 @@ def test_a_published_encoder_is_opened_and_held_against_its_row(
     assert asked[0]["reference"] == "Qwen/Qwen2-VL-2B-Instruct"
     assert asked[0]["root"] == tmp_path
     assert set(asked[0]["prefixes"]) == {"visual.", "model.visual."}
-    where = "checkpoint of Qwen/Qwen2-VL-2B-Instruct"
+    where = Opened("Qwen/Qwen2-VL-2B-Instruct")
     assert loaded.arguments == ("qwen2_vl", where, "qwen2-vl:post")
+    assert (asked[0]["revision"], asked[0]["offline"]) == (None, False)
     assert loaded.options["size"] == 224
     assert loaded.options["expected"] == {
         "width": 1280,
@@ -306,6 +319,24 @@ def test_a_published_encoder_is_opened_and_held_against_its_row(
         "patch": 14,
         "activation": "quick_gelu",
     }
+
+
+def test_a_revision_is_passed_on_and_the_origin_recorded(asked: list[dict]) -> None:
+    loaded = load_encoder("qwen2-vl:post", revision="v1", offline=True)
+    assert (asked[0]["revision"], asked[0]["offline"]) == ("v1", True)
+    place = "Qwen/Qwen2-VL-2B-Instruct"
+    assert loaded.info.origin == Origin(place, "c" * 40, {"config.json": "etag:12"})
+    # Where equal weights lie is no part of what an encoder is.
+    assert loaded.info == load_encoder("qwen2-vl:post").info
+    assert load_encoder("qwen2-vl:pre@~/dfn").info.origin.place == "~/dfn"
+
+
+@pytest.mark.parametrize("name", ["tiny:pre", "identity:post", "hf:some/model", "timm:some@f.bin"])
+def test_a_revision_of_what_is_not_published_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"published encoders only, but {name} got {'b' * 40}"):
+        load_encoder(name, revision="b" * 40)
+    with pytest.raises(ConfigError, match="There is no encoder 'tiny:pra'"):
+        load_encoder("tiny:pra", revision="b" * 40)
 
 
 def test_a_place_stands_in_for_the_repository_and_shows_in_the_name(asked: list[dict]) -> None:

@@ -10,7 +10,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from degradation.encoders.external import load_external
+from degradation.encoders.external import LIBRARIES, load_external
 from degradation.encoders.frozen import channels, normalise
 from degradation.encoders.registry import load_encoder
 from degradation.errors import ConfigError, WeightsError
@@ -369,3 +369,19 @@ def test_timm_files_that_cannot_be_used(tmp_path):
         load_external(f"timm:test_resnet@{path}")
     with pytest.raises(WeightsError, match="Without a network"):
         load_external("timm:test_vit")
+
+
+def test_offline_reaches_the_libraries_and_ends_with_the_call(monkeypatch):
+    constants, seen = huggingface_hub.constants, []
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+
+    def load(reference):
+        seen.append(constants.HF_HUB_OFFLINE)
+        raise OSError("no such repository")
+
+    monkeypatch.setitem(LIBRARIES, "hf", load)
+    for offline in (True, False):
+        with pytest.raises(WeightsError, match="no such repository"):
+            load_encoder("hf:some/model", offline=offline)
+        assert not constants.HF_HUB_OFFLINE
+    assert seen == [True, False]

@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
@@ -18,6 +19,7 @@ from safetensors.torch import save
 MAIN = "a" * 40
 OLD = "b" * 40
 LARGE = (".safetensors", ".bin")
+PIECE = 16 * 1024  # bytes that a paced hub sends at once
 
 
 @dataclass
@@ -49,7 +51,8 @@ class StandInHub:
     A fault is "503", "429 N" (to be asked again after N seconds), "cut N" (N bytes, then the
     connection breaks), "hang N" (N bytes, then silence), "whole" (no ranges), "empty", "etag"
     (another version) or "size" (another length). They happen to the next GETs of large files, one
-    each; "ok" lets one pass.
+    each; "ok" lets one pass. With `pace`, byte ranges are sent in pieces, after each of which it is
+    called with the number of bytes sent so far, over all requests.
     """
 
     def __init__(self):
@@ -57,6 +60,8 @@ class StandInHub:
         self.faults: deque[str] = deque()
         self.requests: list[Request] = []
         self.released = threading.Event()
+        self.pace: Callable[[int], None] | None = None
+        self.sent = 0
         self.server = Server(("127.0.0.1", 0), handler(self))
         self.port = self.server.server_port
         self.endpoint = f"http://127.0.0.1:{self.port}"
@@ -175,8 +180,17 @@ def handler(hub):
                 self.send_header(key, value)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
-            if self.command == "GET":
+            if self.command == "GET" and status == 206 and hub.pace:
+                self.send_slowly(data, hub.pace)
+            elif self.command == "GET":
                 self.wfile.write(data[:cut])
+
+        def send_slowly(self, data, pace):
+            for start in range(0, len(data), PIECE):
+                piece = data[start : start + PIECE]
+                self.wfile.write(piece)
+                hub.sent += len(piece)
+                pace(hub.sent)
 
     return Handler
 
