@@ -67,7 +67,7 @@ def installed(pair: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_from_both_checkpoints_to_a_report(
     pair: str, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    weights = installed(pair, tmp_path / "weights", monkeypatch)
+    row, weights = catalogue.PAIRS[pair], installed(pair, tmp_path / "weights", monkeypatch)
     cache, results = ("--cache", str(tmp_path / "cache")), ("--results", str(tmp_path / "results"))
     run(
         "extract", "--model", pair, "--weights", str(weights), *cache,
