@@ -16,7 +16,7 @@ from PIL.Image import Image
 
 from degradation.errors import DataError
 
-__all__ = ["Kind", "LeftOut", "Rows", "Task", "TaskSpec"]
+__all__ = ["Arm", "Kind", "LeftOut", "Rows", "Task", "TaskSpec"]
 
 Kind = Literal["classes", "pair-classes", "gaze", "track"]
 
@@ -111,6 +111,21 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Arm:
+    """A second way to probe a task, beside the confirmatory one of its `TaskSpec`.
+
+    Attributes:
+        name: For reports: `image`, `unweighted`.
+        regions: The pooled regions that the probe reads, concatenated in this order.
+        balanced: Whether every class has the same weight in the fit.
+    """
+
+    name: str
+    regions: tuple[str, ...]
+    balanced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSpec:
     """What is asked of the rows of a data set: the part of a task that travels with its features.
 
@@ -125,6 +140,11 @@ class TaskSpec:
         metrics: Metric names by question (a label set, or `gaze`); the first is confirmatory.
         cluster: What a cluster is: `subject`, `picture`, `clip` ...
         source: Where the rows come from, with the version or seed that decides them.
+        balanced: Whether every class has the same weight in the fit, as where the training rows
+            are skewed and the test rows are not.
+        arms: Further ways to probe the same features, never confirmatory.
+        crop: Role of the box to which pictures are cut unless another geometry is asked for; empty
+            for the whole picture.
     """
 
     name: str
@@ -136,6 +156,9 @@ class TaskSpec:
     metrics: Mapping[str, tuple[str, ...]]
     cluster: str
     source: str
+    balanced: bool = False
+    arms: tuple[Arm, ...] = ()
+    crop: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +170,12 @@ class Task:
         splits: Names of the splits, in reading order; ("all",) where the data have none.
         read: Split name to rows.
         open: Picture reference to a picture in any mode; `degradation.pixels` makes it RGB.
+        known: By split, how many samples the owners' release has, those that are left out
+            included; only splits whose number is known.
     """
 
     spec: TaskSpec
     splits: tuple[str, ...]
     read: Callable[[str], Rows] = field(repr=False)
     open: Callable[[str], Image] = field(repr=False)
+    known: Mapping[str, int] = field(default_factory=dict)
