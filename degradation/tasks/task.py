@@ -45,6 +45,8 @@ class Rows:
         clusters: The unit that is resampled (subject, picture, clip), object array of str,
             shape (n,).
         left_out: Rows of this split that were not used.
+        sizes: Width and height of the (first) picture in pixels, upright, shape (n, 2); 0 where
+            they are not known, as everywhere if none are given.
     """
 
     ids: np.ndarray
@@ -54,6 +56,7 @@ class Rows:
     points: Float32[np.ndarray, "n a 2"]
     clusters: np.ndarray
     left_out: tuple[LeftOut, ...] = ()
+    sizes: Int64[np.ndarray, "_ 2"] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     def __post_init__(self) -> None:
         """Check that all columns have n entries and that ids are unique.
@@ -62,7 +65,10 @@ class Rows:
             DataError: Naming the column, or the first repeated id.
         """
         n = len(self.ids)
+        if not len(self.sizes):
+            object.__setattr__(self, "sizes", np.zeros((n, 2), dtype=np.int64))
         columns = {"pictures": self.pictures, "points": self.points, "clusters": self.clusters}
+        columns["sizes"] = self.sizes
         columns |= {f"boxes[{role}]": column for role, column in self.boxes.items()}
         columns |= {f"labels[{name}]": column for name, column in self.labels.items()}
         for name, column in columns.items():
@@ -89,6 +95,7 @@ class Rows:
             points=self.points[index],
             clusters=self.clusters[index],
             left_out=self.left_out,
+            sizes=self.sizes[index],
         )
 
     def digest(self) -> str:
@@ -104,6 +111,8 @@ class Rows:
         arrays = {f"boxes/{role}": column for role, column in self.boxes.items()}
         arrays |= {f"labels/{name}": column for name, column in self.labels.items()}
         arrays["points"] = self.points
+        if self.sizes.any():
+            arrays["sizes"] = self.sizes
         for name in sorted(arrays):
             sha.update(f"{name}{arrays[name].shape}".encode())
             sha.update(np.ascontiguousarray(arrays[name]).tobytes())

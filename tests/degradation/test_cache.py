@@ -33,7 +33,7 @@ from degradation.cache import (
 from degradation.cache.narrow import narrow
 from degradation.cache.schema import slug
 from degradation.encoders.encoder import EncoderInfo
-from degradation.errors import CacheError, ConfigError, PairingError
+from degradation.errors import CacheError, ConfigError, DataError, PairingError
 from degradation.tasks.task import LeftOut, Rows, TaskSpec
 
 ROOT = Path(__file__).parents[2]
@@ -117,11 +117,11 @@ def shard(number, values, pixel_hashes=None):
     )
 
 
-def fill(root, plan, values=None, pixel_hashes=None):
+def fill(root, plan, values=None, pixel_hashes=None, of=None):
     with open_store(root, plan) as store:
         for number in range(3):
             store.write(shard(number, values or arrays(), pixel_hashes))
-        store.finish(rows(), replace(INFO, name=plan.encoder), (2, 3))
+        store.finish(rows() if of is None else of, replace(INFO, name=plan.encoder), (2, 3))
     return plan.address
 
 
@@ -173,6 +173,23 @@ def test_what_is_written_is_read_back(tmp_path):
     assert (features.split, features.blocks, features.regions) == ("train", (0, 2), SPEC.regions)
     assert (features.token_blocks, features.grid) == ((2,), (2, 3))
     assert features.key == key(storage="float32")
+
+
+def test_sizes_travel_along_and_caches_without_them_are_read(tmp_path):
+    sizes = np.arange(2 * N).reshape(N, 2)
+    sized = replace(rows(), sizes=sizes)
+    assert sized.digest() != rows().digest()
+    assert replace(rows(), sizes=np.zeros((N, 2), np.int64)).digest() == rows().digest()
+    address = fill(tmp_path, key(), of=sized)
+    features = open_features(tmp_path, address)
+    np.testing.assert_array_equal(features.rows.sizes, kept(sizes))
+    with h5py.File(tmp_path / "features" / address / "index.h5", "a") as file:
+        del file["sizes"]
+    older = open_features(tmp_path, address).rows
+    np.testing.assert_array_equal(older.sizes, np.zeros((N - 1, 2)))
+    assert older.digest() == rows().take(np.delete(np.arange(N), LEFT_OUT)).digest()
+    with pytest.raises(DataError, match="in sizes"):
+        replace(rows(), sizes=sizes[:3])
 
 
 def test_float16_is_close_and_says_how_close(tmp_path):
