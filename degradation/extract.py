@@ -163,8 +163,8 @@ def extract(
         raise DataError(f"Split {split!r} of {task.spec.name} has no rows. Name another split.")
     per_batch = max(1, batch_size // rows.pictures.shape[1])
     protocol = settled(
-        protocol, (pre.info, post.info), size=size, blocks=blocks, token_blocks=token_blocks,
-        compute_dtype=compute_dtype,
+        protocol, task.spec, (pre.info, post.info), size=size, blocks=blocks,
+        token_blocks=token_blocks, compute_dtype=compute_dtype,
     )  # fmt: skip
     sides = plan_sides(
         task.spec, split, rows, pre, post, protocol, shard_rows=shard_rows, device=device,

@@ -28,7 +28,16 @@ from PIL import Image
 from degradation.errors import DataError
 from degradation.geometry import MAX_PIXELS
 
-__all__ = ["FORMATS", "inside_root", "open_picture", "pixel_hash", "to_rgb"]
+__all__ = [
+    "FORMATS",
+    "decode_picture",
+    "inside_root",
+    "open_picture",
+    "picture_bytes",
+    "picture_size",
+    "pixel_hash",
+    "to_rgb",
+]
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 """The formats that are read; named, because some others run a program of their own on the file."""
@@ -76,7 +85,12 @@ def inside_root(path: str | Path, root: str | Path) -> Path:
     return Path(real)
 
 
-def _read(file: Path) -> bytes:
+def picture_bytes(file: Path) -> bytes:
+    """A picture file as it is stored.
+
+    Raises:
+        DataError: The file is missing, a folder, a device, empty or not permitted.
+    """
     try:
         status = file.stat()
         if stat.S_ISDIR(status.st_mode):
@@ -118,7 +132,22 @@ def open_picture(path: str | Path, *, root: str | Path | None = None) -> Image.I
             picture of the `FORMATS`, cut off or damaged, or larger than `MAX_PIXELS`.
     """
     file = Path(path) if root is None else inside_root(path, root)
-    data = _read(file)
+    return decode_picture(picture_bytes(file), file)
+
+
+def decode_picture(data: bytes, file: Path, *, draft: int = 0) -> Image.Image:
+    """Decodes the bytes of a picture file; of several frames, the first.
+
+    Args:
+        data: From `picture_bytes`.
+        file: Where they are from, for messages.
+        draft: If not 0, JPEGs are decoded in grey at a fraction (1/2, 1/4 or 1/8) of their size
+            whose sides are still as long as this, many times as fast. Other formats are decoded
+            as always.
+
+    Raises:
+        DataError: As for `open_picture`, once the file is read.
+    """
     # Decoders meet hostile bytes and raise whatever their parsing stumbles over (SyntaxError,
     # struct.error, KeyError ...), so each of the two steps takes every exception.
     try:
@@ -136,6 +165,8 @@ def open_picture(path: str | Path, *, root: str | Path | None = None) -> Image.I
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(file, f"{image.width} x {image.height} pixels")
     try:
+        if draft:
+            image.draft("L", (draft, draft))
         image.load()
     except Exception as error:
         raise _damaged(file, error) from error
@@ -155,6 +186,25 @@ def _damaged(file: Path, error: Exception) -> DataError:
         f"Expected a whole picture, found one that is cut off or damaged ({error}): {file}. "
         "Copy or download it again."
     )
+
+
+def picture_size(file: Path) -> tuple[int, int]:
+    """Width and height of a picture file as displayed; nothing is decoded but what says so.
+
+    Raises:
+        DataError: No file, or not a picture of the `FORMATS`.
+    """
+    if not file.is_file():  # a pipe would be waited for
+        raise DataError(f"Expected a picture, found no file: {file}. Check the path.")
+    try:
+        with _quiet():
+            image = Image.open(file, formats=FORMATS)
+    except Exception as error:  # as for `decode_picture`
+        raise _damaged(file, error) from error
+    with image:
+        # Pillow gives the size of a TIFF upright, and its orientation all the same.
+        sideways = image.format != "TIFF" and _orientation(image) in (5, 6, 7, 8)
+        return image.size[::-1] if sideways else image.size
 
 
 def _orientation(image: Image.Image) -> int:

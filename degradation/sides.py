@@ -18,6 +18,10 @@ from degradation.tasks.task import Rows, TaskSpec
 __all__ = ["Side", "plan_sides", "settled"]
 
 
+WHOLE = "image"
+"""In place of a role to which pictures are cut: they are not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Side:
     """One feature set of a pass.
@@ -38,6 +42,7 @@ class Side:
 
 def settled(
     protocol: Protocol,
+    spec: TaskSpec,
     infos: Sequence[EncoderInfo],
     *,
     size: int | None,
@@ -48,7 +53,9 @@ def settled(
     """The protocol with nothing left open; what is not given is taken from it.
 
     Args:
-        protocol: As asked for.
+        protocol: As asked for. Pictures are cut as the task says unless it names a cut itself;
+            `image` stands for the whole picture.
+        spec: The task.
         infos: Facts about the encoders before and after.
         size: Picture side in pixels; if the protocol has none either, the native one of the
             encoder before.
@@ -67,6 +74,8 @@ def settled(
         )
     if size is not None:
         geometry = replace(geometry, size=size)  # which native refuses
+    crop = geometry.crop or spec.crop
+    geometry = replace(geometry, crop="" if crop == WHOLE else crop)
     if blocks is None:
         common = range(min(info.n_blocks for info in infos))
         blocks = common if protocol.blocks is None else protocol.blocks

@@ -12,9 +12,10 @@ from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Float64
+from scipy.sparse import csr_array
 
 from degradation.errors import DataError
-from probes.metrics import Metric, Outcome, evaluate
+from probes.metrics import Metric, Outcome
 from probes.records import Estimate
 
 __all__ = ["estimate", "interval", "resample", "stream", "two_sided_p"]
@@ -59,22 +60,24 @@ def resample(
             f"Expected at least two clusters to resample, found {g} in {len(member)} rows. "
             "Use more pictures, or give rows the clusters they really belong to."
         )
-    sums = {
-        key: _cluster_sums(metric.rows(outcome), member, g)
-        for key, (metric, outcome) in outcomes.items()
-        if metric.rows is not None
-    }
+    clusters_of = csr_array((np.ones(len(member)), (member, np.arange(len(member)))))
+    shared, sums, rankings = {}, {}, {}
+    for key, (metric, outcome) in outcomes.items():
+        # Metrics of one outcome that read the same statistics get them computed once.
+        shared[key] = slot = (metric.rows or metric.ranked, id(outcome))
+        if metric.rows is None and slot not in rankings:
+            rankings[slot] = metric.ranked(outcome)
+        elif metric.rows is not None and slot not in sums:
+            sums[slot] = clusters_of @ metric.rows(outcome)
     values = {key: np.empty(draws) for key in outcomes}
-    ranking = len(sums) < len(outcomes)
     for part, counts in _counts(g, draws, max(1, CHUNK // max(g, len(member))), rng):
-        rows = counts[:, member] if ranking else None
         wide = counts.astype(np.float64)
-        for key, (metric, outcome) in outcomes.items():
-            values[key][part] = (
-                evaluate(metric, outcome, rows)
-                if metric.rows is None
-                else metric.finish(wide @ sums[key])
-            )
+        drawn = {slot: wide @ each for slot, each in sums.items()}
+        if rankings:
+            rows = counts[:, member]
+            drawn |= {slot: ranking(rows) for slot, ranking in rankings.items()}
+        for key, (metric, _) in outcomes.items():
+            values[key][part] = metric.finish(drawn[shared[key]])
     return values
 
 
@@ -87,12 +90,6 @@ def _counts(
         picks = rng.integers(0, g, size=(m, g)) + g * np.arange(m)[:, None]
         counts = np.bincount(picks.ravel(), minlength=m * g).reshape(m, g)
         yield slice(start, start + m), counts.astype(np.float32)
-
-
-def _cluster_sums(
-    rows: Float64[np.ndarray, "n k"], member: np.ndarray, g: int
-) -> Float64[np.ndarray, "g k"]:
-    return np.stack([np.bincount(member, column, minlength=g) for column in rows.T], axis=1)
 
 
 def interval(values: Float64[np.ndarray, " draws"], level: float) -> tuple[float, float]:

@@ -8,6 +8,11 @@ objective is convex and its optimum unique:
 In scikit-learn's terms C = 1 / (n s) for three or more classes; for two, whose scikit-learn form
 has one weight vector w = W[1] - W[0], C = 2 / (n s).
 
+Rows may have weights: the mean of the log-loss is then the weighted one (scikit-learn's
+`sample_weight`, with n the sum of weights). Z-scores and eigenbasis stay those of the rows as they
+are: they only say in which units the penalty is measured, and so weighted and plain fits of the
+same rows share them and the penalty.
+
 Three things make it quick without changing the optimum. The features are rotated into the
 eigenbasis of their covariance, where the curvature is close to diagonal, so that a diagonal
 preconditioner per strength leaves some tens of L-BFGS steps. Where d > n the optimum lies in the
@@ -161,6 +166,7 @@ def fit_logistic(
     strengths: Sequence[float],
     *,
     n_classes: int,
+    row_weights: Float64[np.ndarray, " n"] | None = None,
     precision: float = 1e-5,
     gap: float = 0.0,
 ) -> LogisticPath:
@@ -171,6 +177,8 @@ def fit_logistic(
         labels: Class indices in [0, n_classes), shape (n,).
         strengths: L2 strengths, positive.
         n_classes: Number of classes of the label set, whether or not they occur in `labels`.
+        row_weights: Positive weight of each row in the mean log-loss, shape (n,); only their
+            ratios matter. Equal where absent.
         precision: The solver stops when the gradient proves W to be this close to the optimum
             (Euclidean norm, for a bias gradient of zero); the certificate holds what was reached.
         gap: It also stops when the gradient proves the objective to be this close to its optimum,
@@ -182,7 +190,7 @@ def fit_logistic(
         and has probability 0.
 
     Raises:
-        DataError: If `labels` hold fewer than two classes.
+        DataError: If `labels` hold fewer than two classes, or a weight is not positive and finite.
 
     Example:
         >>> x = np.array([[0.0], [1.0], [2.0], [3.0]])
@@ -198,18 +206,19 @@ def fit_logistic(
         )
     target = torch.nn.functional.one_hot(torch.from_numpy(index.reshape(-1)), len(seen))
     target = target.T.to(torch.float64)
+    row_share, spread = _weighting(basis, row_weights)
     s = torch.tensor(list(strengths), dtype=torch.float64)
     (b, k), r = (len(s), len(seen)), len(basis.spread)
-    share = target.mean(1)
+    share = target @ row_share
     x0 = torch.zeros(b, k, r + 1, dtype=torch.float64)
     x0[:, :, r] = share.log() - share.log().mean()
     # Curvature of the log-loss at the class shares, an upper bound for most rows later on.
-    curve = torch.cat([basis.spread, torch.ones(1, dtype=torch.float64)])
+    curve = torch.cat([spread, torch.ones(1, dtype=torch.float64)])
     curve = (share * (1 - share))[:, None] * curve + torch.cat(
         [s[:, None].expand(b, r), torch.full((b, 1), 1e-9, dtype=torch.float64)], dim=1
     )[:, None, :]
     minimum = minimise(
-        _objective(basis.rows, target, s),
+        _objective(basis.rows, target, row_share, s),
         x0.reshape(b, -1),
         tolerance=torch.maximum(precision * s.clamp_max(1e-1), (2 * s * gap).sqrt()),
         max_iterations=MAX_ITERATIONS,
@@ -217,7 +226,7 @@ def fit_logistic(
     )
     solution = minimum.x.reshape(b, k, r + 1)
     weights, bias = solution[:, :, :r].contiguous(), solution[:, :, r].contiguous()
-    gap = _duality_gap(basis.rows, target, s, weights, bias)
+    gap = _duality_gap(basis.rows, target, row_share, s, weights, bias)
     return LogisticPath(
         basis=basis,
         strengths=s.numpy(),
@@ -235,8 +244,29 @@ def fit_logistic(
     )
 
 
+def _weighting(
+    basis: Basis, row_weights: Float64[np.ndarray, " n"] | None
+) -> tuple[Float64[Tensor, " n"], Float64[Tensor, " r"]]:
+    """The share of each row in the mean, summing to 1, and the weighted mean square of each axis.
+
+    The latter is what the curvature of the log-loss is proportional to while all rows still have
+    the class shares as their probabilities; without weights it is the spread.
+    """
+    n = basis.rows.shape[1]
+    if row_weights is None:
+        return torch.full((n,), 1 / n, dtype=torch.float64), basis.spread
+    if not (np.isfinite(row_weights) & (row_weights > 0)).all():
+        raise DataError("Expected row weights that are positive and finite; found others.")
+    share = torch.from_numpy(row_weights / row_weights.sum())
+    # One axis at a time: a second array as large as the features might not fit.
+    return share, torch.stack([axis.square() @ share for axis in basis.rows])
+
+
 def _objective(
-    rows: Float64[Tensor, "r n"], target: Float64[Tensor, "k n"], s: Float64[Tensor, " b"]
+    rows: Float64[Tensor, "r n"],
+    target: Float64[Tensor, "k n"],
+    row_share: Float64[Tensor, " n"],
+    s: Float64[Tensor, " b"],
 ) -> Objective:
     """Values and gradients of the strengths asked for, in one pass; the bias comes last."""
     (r, n), k = rows.shape, len(target)
@@ -248,8 +278,8 @@ def _objective(
         logits = (weights[:, :, :r].reshape(-1, r) @ rows).reshape(-1, k, n)
         logits += weights[:, :, r:]
         norm = logits.logsumexp(dim=1)
-        loss = norm.mean(1) - (logits * target).sum(dim=(1, 2)) / n
-        residual = (logits - norm[:, None]).exp_().sub_(target).div_(n)
+        loss = (norm - (logits * target).sum(1)) @ row_share
+        residual = logits.sub_(norm[:, None]).exp_().sub_(target).mul_(row_share)
         gradient = torch.empty_like(weights)
         gradient[:, :, :r] = (residual.reshape(-1, n) @ rows.T).reshape(-1, k, r)
         gradient[:, :, :r] += strength[:, None, None] * weights[:, :, :r]
@@ -263,29 +293,30 @@ def _objective(
 def _duality_gap(
     rows: Float64[Tensor, "r n"],
     target: Float64[Tensor, "k n"],
+    row_share: Float64[Tensor, " n"],
     s: Float64[Tensor, " b"],
     weights: Float64[Tensor, "b k r"],
     bias: Float64[Tensor, "b k"],
 ) -> Float64[Tensor, " b"]:
     """Objective minus a lower bound on the optimum.
 
-    The Fenchel dual of the objective is, over row-stochastic q (k, n) whose class means equal those
-    of the target (the price of a free bias),
+    With v_i the share of row i in the mean, the Fenchel dual of the objective is, over
+    row-stochastic q (k, n) whose class means equal those of the target (the price of a free bias),
 
-        mean entropy of q - ||(q - target) rows^T / n||^2 / (2 s).
+        sum_i v_i entropy of q_i - ||sum_i v_i (q_i - target_i) row_i^T||^2 / (2 s).
 
     The model's own probabilities miss the constraint by the bias gradient; mixing in a constant row
     with the smallest weight that repairs the means makes them feasible.
     """
-    n = rows.shape[1]
     logits = (weights @ rows) + bias[:, :, None]
     log_p = torch.log_softmax(logits, dim=1)
-    primal = -(log_p * target).sum(dim=(1, 2)) / n + s / 2 * weights.square().sum(dim=(1, 2))
-    share = target.mean(1)
-    mean = log_p.exp().mean(2)
+    primal = -((log_p * target).sum(1) @ row_share) + s / 2 * weights.square().sum(dim=(1, 2))
+    share = target @ row_share
+    mean = log_p.exp() @ row_share
     mix = ((mean - share) / mean).clamp_min(0).amax(1).clamp_min(1e-15)[:, None]
     row = (share + (1 - mix) / mix * (share - mean)).clamp_min(0)
     q = (1 - mix[:, :, None]) * log_p.exp() + (mix * row)[:, :, None]
-    entropy = -torch.xlogy(q, q).sum(dim=(1, 2)) / n
-    moment = ((q - target).reshape(-1, n) @ rows.T / n).square().reshape(len(s), -1).sum(1)
+    entropy = -torch.xlogy(q, q).sum(1) @ row_share
+    residual = ((q - target) * row_share).reshape(-1, rows.shape[1])
+    moment = (residual @ rows.T).square().reshape(len(s), -1).sum(1)
     return (primal - entropy + moment / (2 * s)).clamp_min(0)

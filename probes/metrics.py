@@ -1,31 +1,33 @@
 """The metrics of the tasks, in a form that a bootstrap can evaluate for many weightings at once.
 
 A metric maps the outcome of one side and row weights (b, n) to b values. Most are functions of sums
-over rows (hits, a confusion matrix, an error), so a bootstrap over clusters needs only the sums of
-each cluster; average precision depends on the ranking and takes the weights themselves.
+over rows (hits, classes, an error), so a bootstrap over clusters needs only the sums of each
+cluster; average precision depends on the ranking and takes the weights themselves. Metrics with the
+same `rows` or `ranked` share that part of the work.
 
-Where a metric is undefined it is NaN, by rules stated with each: `probes.summary` turns a NaN of
-the sample itself into an error and leaves NaN draws out of the interval. AUC is computed on the
-encoder's grid, not at the picture's original size.
+Where a metric is undefined it is NaN, by the rule stated with it: `probes.summary` turns a NaN of
+the sample itself into that reason and leaves NaN draws out of the interval. The gaze
+metrics of a row are computed in `probes.gaze_metrics`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int64
-from scipy.stats import rankdata
+from jaxtyping import Float, Float32, Float64, Int64
+from scipy.sparse import csr_array
 
 from degradation.errors import ConfigError, DataError
+from probes.average_precision import average_precision, rank
 
 __all__ = [
+    "GAZE_METRICS",
     "ClassOutcome",
     "GazeOutcome",
     "Metric",
-    "average_precision",
     "delta",
     "evaluate",
-    "gaze_outcome",
     "resolve",
 ]
 
@@ -66,18 +68,20 @@ class Metric:
         name: As typed, for example `macro_f1` or `recall:happy`.
         label: For people.
         higher_is_better: False for errors.
-        rows: Outcome to the statistics of each row, shape (n, k), whose weighted sums decide the
-            metric; None where the ranking does.
-        finish: Sums (b, k) to values (b,).
-        ranked: Outcome and weights (b, n) to values (b,); None unless `rows` is.
+        rows: Outcome to the statistics of each row, shape (n, k), dense or sparse, whose weighted
+            sums (b, k) decide the metric; None where the ranking does.
+        finish: Sums, or what the ranking yields, (b, k) to values (b,).
+        ranked: Outcome to a function from weights (b, n) to (b, k); None unless `rows` is.
+        undefined: When the metric is undefined, as the end of a sentence.
     """
 
     name: str
     label: str
     higher_is_better: bool
-    rows: Callable[[Outcome], np.ndarray] | None = None
+    rows: Callable[[Outcome], np.ndarray | csr_array] | None = None
     finish: Callable[[np.ndarray], np.ndarray] | None = None
-    ranked: Callable[[Outcome, np.ndarray], np.ndarray] | None = None
+    ranked: Callable[[Outcome], Callable[[np.ndarray], np.ndarray]] | None = None
+    undefined: str = "no row decides it"
 
 
 def evaluate(
@@ -98,7 +102,7 @@ def evaluate(
         raise DataError(f"Expected at least one row to compute {metric.name}, found none.")
     weights = np.ones((1, n)) if weights is None else weights
     if metric.rows is None:
-        return metric.ranked(outcome, weights)
+        return metric.finish(metric.ranked(outcome)(weights))
     return metric.finish(weights.astype(np.float64) @ metric.rows(outcome))
 
 
@@ -119,92 +123,19 @@ def delta(
 def resolve(name: str, classes: Sequence[str]) -> Metric:
     """The metric of that name for a question with these classes (none for gaze).
 
-    Names: `accuracy`, `micro_f1` (equal to accuracy when each row has one label), `macro_f1`,
-    `mean_average_precision`, `binary_mean_average_precision`, `recall:CLASS`,
-    `average_precision:CLASS`; for gaze `average_l2_error`, `minimum_l2_error`, `auc_score`.
+    Names: `accuracy`, `micro_f1` (equal to accuracy, since each row has one label), `macro_f1`,
+    `macro_recall` (balanced accuracy), `recall:CLASS`, `mean_average_precision` (with envelope:
+    PISC), `mean_average_precision_plain` (scikit-learn's), `binary_mean_average_precision` (both
+    sides of a question with two classes: looking-at-me), `average_precision:CLASS`; for gaze
+    those of `GAZE_METRICS`, which `probes.gaze_metrics` defines.
 
     Raises:
         ConfigError: If there is no such metric for the question.
     """
-    known = _class_metrics(tuple(classes)) if classes else _GAZE_METRICS
+    known = _class_metrics(tuple(classes)) if classes else GAZE_METRICS
     if name not in known:
         raise ConfigError(f"Expected a metric among {', '.join(known)}; found {name!r}.")
     return known[name]
-
-
-def average_precision(
-    scores: Float[np.ndarray, " n"],
-    positive: Bool[np.ndarray, " n"],
-    weights: Float[np.ndarray, "b n"],
-) -> Float64[np.ndarray, " b"]:
-    """Area under the precision envelope (VOC, all points), under each row weighting.
-
-    The precision at each positive is replaced by the highest precision at its threshold or any
-    lower one and averaged over positives, as for PISC (Li et al. 2017) and Ego4D looking-at-me.
-    Rows with equal scores share a threshold, so the order of rows never matters.
-
-    Returns:
-        Shape (b,); NaN where no positive has weight. Float32 weights, which are quicker, count
-        rows exactly up to 2^24.
-    """
-    order = np.argsort(-scores, kind="stable")
-    ordered, mask = scores[order], positive[order]
-    last = np.append(ordered[1:] != ordered[:-1], True)
-    ends = np.nonzero(last)[0]
-    # Precision can only peak at a threshold that lets in a positive.
-    ends = ends[np.add.reduceat(mask.astype(int), np.append(0, ends[:-1] + 1)) > 0]
-    if not len(ends):
-        return np.full(len(weights), np.nan)
-    drawn = weights[:, order]
-    # Sums of whole numbers are exact in float32 as well; the quotients below are not.
-    total = drawn.cumsum(axis=1)[:, ends].astype(np.float64)
-    counted = drawn[:, mask].cumsum(axis=1)
-    hit = counted[:, mask.cumsum()[ends] - 1].astype(np.float64)
-    precision = np.divide(hit, total, out=np.zeros_like(hit), where=total > 0)
-    envelope = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    gain = np.diff(hit, axis=1, prepend=0)
-    found = hit[:, -1]
-    area = (gain * envelope).sum(axis=1)
-    return np.divide(area, found, out=np.full_like(area, np.nan), where=found > 0)
-
-
-def gaze_outcome(
-    heat: Float[np.ndarray, "n t"],
-    predicted: Float[np.ndarray, "n 2"],
-    points: Float[np.ndarray, "n a 2"],
-    cells: Int64[np.ndarray, "n a"],
-) -> GazeOutcome:
-    """Gaze metrics of each row.
-
-    `average_l2_error` is the distance to the mean annotated point (GazeFollow's "Avg L2", not the
-    mean of distances), `minimum_l2_error` the distance to the nearest; both in normalised
-    coordinates. `auc_score` is the area under the ROC curve of the heat over the cells, exact with
-    ties, where the cells that hold an annotated point are positive, each once; NaN where all are.
-
-    Args:
-        heat: Score of each cell in raster order, shape (n, h*w).
-        predicted: Points, normalised xy, shape (n, 2).
-        points: Annotated points, normalised xy, NaN-padded, shape (n, a, 2).
-        cells: Cell of each annotated point, -1 where there is none, shape (n, a).
-    """
-    known = cells >= 0
-    mean = np.where(known[..., None], points, 0).sum(1) / known.sum(1, keepdims=True)
-    away = np.linalg.norm(points - predicted[:, None], axis=2)
-    positive = np.zeros(heat.shape, dtype=bool)
-    row, annotator = np.nonzero(known)
-    positive[row, cells[row, annotator]] = True
-    p, t = positive.sum(axis=1), heat.shape[1]
-    rank_sum = np.where(positive, rankdata(heat, axis=1), 0).sum(axis=1)
-    pairs = (p * (t - p)).astype(np.float64)
-    auc = np.divide(rank_sum - p * (p + 1) / 2, pairs, out=np.full(len(heat), np.nan),
-                    where=pairs > 0)  # fmt: skip
-    return GazeOutcome(
-        {
-            "average_l2_error": np.linalg.norm(predicted - mean, axis=1).astype(np.float64),
-            "minimum_l2_error": np.where(known, away, np.inf).min(axis=1).astype(np.float64),
-            "auc_score": auc,
-        }
-    )
 
 
 def _ratio(sums: Float64[np.ndarray, "b 2"]) -> Float64[np.ndarray, " b"]:
@@ -212,93 +143,141 @@ def _ratio(sums: Float64[np.ndarray, "b 2"]) -> Float64[np.ndarray, " b"]:
     return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
 
 
-def _hits(outcome: ClassOutcome) -> Float64[np.ndarray, "n 2"]:
-    hit = outcome.predicted == outcome.labels
-    return np.stack([hit, np.ones_like(hit)], axis=1).astype(np.float64)
+def _tallies(outcome: ClassOutcome) -> csr_array:
+    """Three one-hots side by side, shape (n, 3c): the class, the predicted one, and their match.
+
+    Their sums decide every count-based metric. Sparse, since a row has three entries at most: with
+    34 classes a dense confusion matrix of each row would take 1,156 numbers.
+    """
+    n, c = outcome.scores.shape
+    predicted = outcome.predicted
+    hit = np.nonzero(predicted == outcome.labels)[0]
+    rows = np.concatenate([np.arange(n), np.arange(n), hit])
+    columns = [outcome.labels, c + predicted, 2 * c + outcome.labels[hit]]
+    return csr_array((np.ones(len(rows)), (rows, np.concatenate(columns))), shape=(n, 3 * c))
 
 
-def _confusion(outcome: ClassOutcome) -> Float64[np.ndarray, "n cells"]:
-    """One-hot of (true, predicted), whose sums are the confusion matrix."""
-    c = outcome.scores.shape[1]
-    return np.eye(c * c)[outcome.labels * c + outcome.predicted]
+def _three(sums: Float64[np.ndarray, "b cells"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of each class, rows predicted as each, and those that are both; each of shape (b, c)."""
+    labels, predicted, hits = np.split(sums, 3, axis=1)
+    return labels, predicted, hits
+
+
+def _accuracy(sums: Float64[np.ndarray, "b cells"]) -> Float64[np.ndarray, " b"]:
+    """Share of rows whose highest score is that of their class.
+
+    With two classes that is a threshold of 0.5, where a score of exactly 0.5 goes to the first
+    class; the code of looking-at-me gives it to the second.
+    """
+    labels, _, hits = _three(sums)
+    return _ratio(np.stack([hits.sum(axis=1), labels.sum(axis=1)], axis=1))
 
 
 def _macro_f1(sums: Float64[np.ndarray, "b cells"]) -> Float64[np.ndarray, " b"]:
     """Mean F1 over the classes that occur among labels or predictions, as in scikit-learn."""
-    c = round(sums.shape[1] ** 0.5)
-    matrix = sums.reshape(-1, c, c)
-    either = matrix.sum(axis=1) + matrix.sum(axis=2)
-    f1 = np.divide(2 * np.einsum("bii->bi", matrix), either, out=np.zeros_like(either),
-                   where=either > 0)  # fmt: skip
-    return f1.sum(axis=1) / (either > 0).sum(axis=1)
+    labels, predicted, hits = _three(sums)
+    return _mean_of_quotients(2 * hits, labels + predicted)
 
 
-def _mean_average_precision(
-    outcome: ClassOutcome, weights: Float[np.ndarray, "b n"]
+def _macro_recall(sums: Float64[np.ndarray, "b cells"]) -> Float64[np.ndarray, " b"]:
+    """Mean recall over the classes that occur among labels (scikit-learn's balanced accuracy)."""
+    labels, _, hits = _three(sums)
+    return _mean_of_quotients(hits, labels)
+
+
+def _mean_of_quotients(
+    above: Float64[np.ndarray, "b c"], below: Float64[np.ndarray, "b c"]
 ) -> Float64[np.ndarray, " b"]:
-    """One-vs-rest, mean over the classes that have a positive with weight; NaN if there is none."""
-    each = np.stack([
-        average_precision(outcome.scores[:, k], outcome.labels == k, weights)
-        for k in range(outcome.scores.shape[1])
-    ])  # fmt: skip
-    present = ~np.isnan(each)
-    sums = np.stack([np.where(present, each, 0).sum(axis=0), present.sum(axis=0)], axis=1)
-    return _ratio(sums)
+    """Mean over the classes whose denominator is positive; NaN where none is."""
+    each = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+    return _ratio(np.stack([each.sum(axis=1), (below > 0).sum(axis=1)], axis=1))
 
 
-def _recall(k: int) -> Callable[[ClassOutcome], np.ndarray]:
-    def rows(outcome: ClassOutcome) -> Float64[np.ndarray, "n 2"]:
-        own = outcome.labels == k
-        return np.stack([own & (outcome.predicted == k), own], axis=1).astype(np.float64)
+def _recall(k: int) -> Callable[[np.ndarray], np.ndarray]:
+    def finish(sums: Float64[np.ndarray, "b cells"]) -> Float64[np.ndarray, " b"]:
+        labels, _, hits = _three(sums)
+        return _ratio(np.stack([hits[:, k], labels[:, k]], axis=1))
 
-    return rows
+    return finish
 
 
-def _class_average_precision(k: int) -> Callable[[ClassOutcome, np.ndarray], np.ndarray]:
-    def ranked(
-        outcome: ClassOutcome, weights: Float[np.ndarray, "b n"]
-    ) -> Float64[np.ndarray, " b"]:
-        return average_precision(outcome.scores[:, k], outcome.labels == k, weights)
+@cache
+def _areas(envelope: bool) -> Callable[[ClassOutcome], Callable[[np.ndarray], np.ndarray]]:
+    """Average precision of each class against the rest; cached, so that equal ones are shared."""
+
+    def ranked(outcome: ClassOutcome) -> Callable[[np.ndarray], np.ndarray]:
+        rankings = [
+            rank(outcome.scores[:, k], outcome.labels == k) for k in range(outcome.scores.shape[1])
+        ]
+
+        def areas(weights: Float[np.ndarray, "b n"]) -> Float64[np.ndarray, "b c"]:
+            each = [average_precision(one, weights, envelope=envelope) for one in rankings]
+            return np.stack(each, axis=1)
+
+        return areas
 
     return ranked
+
+
+def _mean_area(areas: Float64[np.ndarray, "b c"]) -> Float64[np.ndarray, " b"]:
+    """Mean over the classes that occur; NaN unless there are two.
+
+    Of a single class, any scores at all reach 1.
+    """
+    known = ~np.isnan(areas)
+    sums = np.where(known, areas, 0).sum(axis=1)
+    return np.where(known.sum(axis=1) > 1, _ratio(np.stack([sums, known.sum(axis=1)], 1)), np.nan)
+
+
+def _area(k: int) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda areas: areas[:, k]
 
 
 def _value(name: str) -> Callable[[GazeOutcome], np.ndarray]:
     def rows(outcome: GazeOutcome) -> Float64[np.ndarray, "n 2"]:
         value = outcome.values[name]
-        return np.stack([value, np.ones_like(value)], axis=1)
+        defined = ~np.isnan(value)
+        return np.stack([np.where(defined, value, 0), defined], axis=1)
 
     return rows
 
 
 def _class_metrics(classes: tuple[str, ...]) -> dict[str, Metric]:
-    """Every metric of a question with these classes, by name.
-
-    `recall:CLASS` and `average_precision:CLASS` are NaN without rows of the class.
-    """
+    """Every metric of a question with these classes, by name."""
+    one = "fewer than two classes occur among the rows"
     found = [
-        Metric("accuracy", "accuracy", True, _hits, _ratio),
-        Metric("micro_f1", "micro F1", True, _hits, _ratio),
-        Metric("macro_f1", "macro F1", True, _confusion, _macro_f1),
-        Metric("mean_average_precision", "mAP", True, ranked=_mean_average_precision),
-    ]
+        Metric("accuracy", "accuracy", True, _tallies, _accuracy),
+        Metric("micro_f1", "micro F1 = accuracy (HaGRID's official F1)", True, _tallies, _accuracy),
+        Metric("macro_f1", "macro F1", True, _tallies, _macro_f1),
+        Metric("macro_recall", "macro recall", True, _tallies, _macro_recall),
+        Metric("mean_average_precision", "mAP", True, None, _mean_area, _areas(True), one),
+        Metric("mean_average_precision_plain", "mAP (no envelope)", True, None, _mean_area,
+               _areas(False), one),
+    ]  # fmt: skip
     if len(classes) == 2:
         name = "binary_mean_average_precision"
-        found.append(Metric(name, "mAP (both classes)", True, ranked=_mean_average_precision))
+        found.append(Metric(name, "mAP (both classes)", True, None, _mean_area, _areas(True), one))
     for k, of in enumerate(classes):
+        none = f"no row is of class {of}"
         found += [
-            Metric(f"recall:{of}", f"recall of {of}", True, _recall(k), _ratio),
-            Metric(f"average_precision:{of}", f"AP of {of}", True,
-                   ranked=_class_average_precision(k)),
+            Metric(f"recall:{of}", f"recall of {of}", True, _tallies, _recall(k), None, none),
+            Metric(f"average_precision:{of}", f"AP of {of}", True, None, _area(k), _areas(True),
+                   none),
         ]  # fmt: skip
     return {metric.name: metric for metric in found}
 
 
-_GAZE_METRICS = {
-    name: Metric(name, label, higher, _value(name), _ratio)
-    for name, label, higher in (
-        ("average_l2_error", "L2 to the mean point", False),
-        ("minimum_l2_error", "L2 to the nearest point", False),
-        ("auc_score", "AUC on the grid", True),
+_NO_NEGATIVES = "in no picture is there a place that no annotator looks at"
+GAZE_METRICS = {
+    name: Metric(name, label, higher, _value(name), _ratio, None, undefined)
+    for name, label, higher, undefined in (
+        ("average_l2_error", "L2 to the mean point", False, "no row has an annotated point"),
+        ("mean_distance", "mean L2 to the points", False, "no row has an annotated point"),
+        ("minimum_l2_error", "L2 to the nearest point", False, "no row has an annotated point"),
+        ("peak_l2_error", "L2 from the peak", False, "no row has an annotated point"),
+        ("auc_score", "AUC at original size", True,
+         f"not all sizes of the pictures are known (then `auc_on_grid` is), or {_NO_NEGATIVES}"),
+        ("auc_on_grid", "AUC on the grid", True, _NO_NEGATIVES),
     )
-}
+}  # fmt: skip
+"""All metrics of gaze; each is the mean of a number a row has, over the rows that have it."""

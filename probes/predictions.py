@@ -14,14 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from degradation.errors import DataError
-from probes.metrics import ClassOutcome, GazeOutcome, resolve
-from probes.questions import Prediction
+from probes.metrics import GAZE_METRICS, ClassOutcome, GazeOutcome, resolve
+from probes.questions import Prediction, arm_of
 from probes.records import Baseline, Comparison, RunRecord
 from probes.summary import summarise
 
 __all__ = ["encode", "read_predictions", "recompute"]
-
-GAZE_METRICS = ("average_l2_error", "minimum_l2_error", "auc_score")
 
 
 def encode(predictions: Iterable[Prediction]) -> bytes:
@@ -85,8 +83,9 @@ def _from_arrow(part: pa.Table) -> Prediction:
     scores = scores.flatten().to_numpy().reshape(len(part), -1).astype(np.float32)
     labels = part["label"].to_numpy().astype(np.int64)
     gaze = bool((labels == -1).all())
+    stored = [name for name in GAZE_METRICS if name in part.schema.names]
     outcome = (
-        GazeOutcome({name: part[name].to_numpy() for name in GAZE_METRICS})
+        GazeOutcome({name: part[name].to_numpy() for name in stored})
         if gaze
         else ClassOutcome(labels, scores)
     )
@@ -115,16 +114,18 @@ def recompute(
     baselines: list[Baseline] = []
     numbers = {}
     for question in record.task.metrics:
-        own = [one for one in predictions if one.question == question]
-        names = [one.metric for one in record.comparisons if one.question == question]
+        asked = [one for one in record.comparisons if one.question == question]
+        names = dict.fromkeys(one.metric for one in asked)
         classes = record.task.label_sets.get(question, ())
-        metrics = [resolve(name, classes) for name in dict.fromkeys(names)]
-        if own and metrics:
-            found, paired = summarise(own, metrics, draws=record.draws, seed=record.seed)
-            baselines += found
-            numbers |= {(question, *key): value for key, value in paired.items()}
+        metrics = [resolve(name, classes) for name in names]
+        own = [one for one in predictions if one.question == question]
+        for arm in dict.fromkeys(arm_of(one.probe) for one in own):
+            members = [one for one in own if arm_of(one.probe) == arm]
+            found = summarise(members, metrics, draws=record.draws, seed=record.seed)
+            baselines += found.baselines
+            numbers |= {(question, *key): value for key, value in found.numbers.items()}
     comparisons = tuple(
-        one.model_copy(update=dict(numbers[one.question, one.block, one.metric]))
+        one.model_copy(update=dict(numbers[one.question, one.block, one.probe, one.metric]))
         for one in record.comparisons
     )
     return tuple(baselines), comparisons

@@ -9,7 +9,7 @@ from jaxtyping import Float, Float64, Int64
 from probes.gaze import GazePath, fit_gaze
 from probes.logistic import Basis, Certificate, LogisticPath, fit_logistic, prepare
 
-__all__ = ["ClassProblem", "Features", "GazeProblem"]
+__all__ = ["ClassProblem", "Features", "GazeProblem", "balanced_weights"]
 
 FINAL, CHOOSING = 1e-2, 0.1
 """Distance from the optimal weights at which to stop, for the fit that predicts and for those that
@@ -46,13 +46,37 @@ class Features:
         return self._bases[key]
 
 
+def balanced_weights(labels: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """Row weights n / (c n_k) under which each of the c classes that occur weighs the same.
+
+    This is scikit-learn's `class_weight="balanced"`. They sum to n; a class that does not occur
+    among the rows has no part in it.
+
+    Example:
+        >>> balanced_weights(np.array([0, 0, 0, 2])).tolist()
+        [0.6666666666666666, 0.6666666666666666, 0.6666666666666666, 2.0]
+    """
+    counts = np.bincount(labels)
+    return len(labels) / (np.count_nonzero(counts) * counts[labels])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ClassProblem:
-    """Multinomial logistic regression of labels (n,) on features."""
+    """Multinomial logistic regression of labels (n,) on features.
+
+    Attributes:
+        features: What is read.
+        labels: Class indices, shape (n,).
+        n_classes: Number of classes of the label set.
+        balanced: Whether every class weighs the same, by `balanced_weights`: in a fit by the
+            shares of the rows fitted, in the loss that chooses a strength by those of the rows
+            held out, so that it is the mean over classes of the mean loss of each.
+    """
 
     features: Features
     labels: Int64[np.ndarray, " n"]
     n_classes: int
+    balanced: bool = False
 
     def fit(
         self, rows: Int64[np.ndarray, " k"], strengths: Sequence[float], *, final: bool
@@ -63,6 +87,7 @@ class ClassProblem:
             self.labels[rows],
             strengths,
             n_classes=self.n_classes,
+            row_weights=balanced_weights(self.labels[rows]) if self.balanced else None,
             precision=FINAL if final else CHOOSING,
             gap=0.0 if final else CHOOSING_GAP,
         )
@@ -82,9 +107,15 @@ class FittedClasses:
         return self.path.certificate
 
     def losses(self, rows: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "b k"]:
-        """Log-loss; NaN for a class that the fit has not seen, infinite at every strength."""
+        """Log-loss times the row's weight; NaN for a class that the fit has not seen.
+
+        Its loss is infinite at every strength.
+        """
         logp = self.path.log_probabilities(self.problem.features.x[rows])
-        own = np.take_along_axis(logp, self.problem.labels[None, rows, None], axis=2)[..., 0]
+        labels = self.problem.labels[rows]
+        own = np.take_along_axis(logp, labels[None, :, None], axis=2)[..., 0]
+        if self.problem.balanced:
+            own = own * balanced_weights(labels)
         return np.where(np.isneginf(own), np.nan, -own)
 
     def scores(self, rows: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "b k c"]:

@@ -1,20 +1,32 @@
 """One question of a task asked of every block and side, and of what needs no encoder."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from degradation.axes import SIDES, Side
-from probes.gaze import cell_of, cell_targets, decode, displacement_basis, prior_map
-from probes.metrics import ClassOutcome, Outcome, gaze_outcome
+from degradation.errors import DataError
+from degradation.tasks.task import Arm, TaskSpec
+from probes.gaze import cell_targets, decode, displacement_basis, prior_map
+from probes.gaze_metrics import gaze_outcome, human_outcome
+from probes.metrics import ClassOutcome, Outcome
 from probes.problems import ClassProblem, Features, GazeProblem
 from probes.selection import Plan, Problem, Readout, make_plan, read_out
 from probes.table import Table, box_features
 
-__all__ = ["CLASS_PROBE", "GAZE_PROBE", "Asked", "Prediction", "ask"]
+__all__ = [
+    "CLASS_PROBE",
+    "GAZE_PROBE",
+    "Asked",
+    "Prediction",
+    "arm_of",
+    "ask",
+    "declared_arm",
+]
 
 CLASS_PROBE = "logistic-l2"
 GAZE_PROBE = "gaze-logit-l2"
@@ -51,66 +63,131 @@ class Prediction:
 
 @dataclass(slots=True, eq=False)
 class Asked:
-    """The predictions of one question, baselines included, and how they came about.
+    """The predictions of one question in one arm, and how they came about.
 
     Attributes:
-        rule: How strengths were chosen.
-        predictions: Of every baseline, then of every block and side.
+        question: A label set of the task, or `gaze`.
+        arm: How the features were read.
+        probe: Name of the probe, with the arm's unless it is the declared one.
+        plan: Rows fitted and predicted, and how strengths were chosen.
+        predictions: Of every baseline (declared arm only), then of every block and side.
         readouts: By block and side.
     """
 
-    rule: str
+    question: str
+    arm: Arm
+    probe: str
+    plan: Plan
     predictions: list[Prediction] = field(default_factory=list)
     readouts: dict[tuple[int, Side], Readout] = field(default_factory=dict)
 
+    @property
+    def rule(self) -> str:
+        """How strengths were chosen."""
+        return f"{self.plan.rule} balanced over classes" if self.arm.balanced else self.plan.rule
+
+
+def declared_arm(spec: TaskSpec) -> Arm:
+    """The confirmatory arm of a task, which has no name."""
+    return Arm("", spec.regions, spec.balanced)
+
+
+def arm_of(probe: str) -> str:
+    """The arm in the name of a probe: `image` of `logistic-l2/image`; empty for the declared."""
+    return probe.partition("/")[2]
+
 
 def ask(
-    table: Table, questions: Sequence[str], blocks: Sequence[int], *, seed: int
-) -> dict[str, Asked]:
-    """Ask the questions of all blocks and both sides, with one procedure.
+    table: Table, questions: Sequence[str], blocks: Mapping[Arm, Sequence[int]], *, seed: int
+) -> tuple[list[Asked], dict[tuple[str, str], str]]:
+    """Ask the questions in all arms, at their blocks and of both sides, with one procedure.
 
-    Features are read once per block and side; questions about the same rows share their z-scores
-    and eigenbasis.
+    The task's declared arm is read with `spec.regions` and `spec.balanced`; the others are further
+    ways to read the same features.
+
+    Features are read once per block, side and choice of regions; questions about the same rows
+    share their z-scores and eigenbasis.
 
     Args:
         table: From `probes.table.open_table`.
         questions: Label sets of the task, or `gaze`.
-        blocks: Blocks to probe.
+        blocks: Blocks to probe, by arm; the declared arm among them.
         seed: Decides folds, by question.
 
     Returns:
-        By question.
+        What was asked, by question in the order of the arms; and why a question could not be
+        asked, by question and name of the arm.
 
     Raises:
-        DataError: If a question has too few rows, clusters or classes.
+        DataError: If no question can be asked.
     """
-    prepared = [
-        (_ClassQuestion if name in table.labels else _GazeQuestion)(
-            table, name, _plan(table, name, seed)
-        )
-        for name in questions
+    prepared: list[_ClassQuestion | _GazeQuestion] = []
+    refused: dict[tuple[str, str], str] = {}
+    for name in questions:
+        for arm in blocks:
+            try:
+                prepared.append(_prepare(table, name, arm, seed))
+            except DataError as error:  # too few rows, clusters or classes for this question
+                refused[name, arm.name] = str(error)
+    if not prepared:
+        raise DataError(next(iter(refused.values())))
+    asked = [
+        Asked(one.name, one.arm, "/".join(filter(None, (one.probe, one.arm.name))), one.plan)
+        for one in prepared
     ]
-    asked = {one.name: Asked(one.plan.rule) for one in prepared}
-    for one in prepared:
-        asked[one.name].predictions += [
-            one.prediction(-1, name, "none", scores) for name, scores in _baselines(one)
-        ]
-    for block in blocks:
+    pairs = list(zip(prepared, asked, strict=True))
+    for one, found in pairs:
+        if not one.arm.name:
+            found.predictions += [
+                one.prediction(-1, name, "none", scores) for name, scores in _baselines(one)
+            ]
+            if isinstance(one, _GazeQuestion):
+                found.predictions += one.human()
+    by_regions = sorted(pairs, key=lambda pair: pair[0].arm.regions)
+    for regions, members in groupby(by_regions, key=lambda pair: pair[0].arm.regions):
+        _read(table, regions, list(members), blocks)
+    return asked, refused
+
+
+def _read(
+    table: Table,
+    regions: tuple[str, ...],
+    members: Sequence[tuple["_ClassQuestion | _GazeQuestion", Asked]],
+    blocks: Mapping[Arm, Sequence[int]],
+) -> None:
+    """Put questions about the same regions to every block and side."""
+    for block in sorted({block for one, _ in members for block in blocks[one.arm]}):
         for side in SIDES:
-            features = Features(table.pooled(side, block))
-            for one in prepared:
-                readout = read_out(one.problem(features), one.plan)
-                asked[one.name].readouts[block, side] = readout
-                asked[one.name].predictions.append(
-                    one.prediction(block, one.probe, side, readout.scores)
-                )
-    return asked
+            features = Features(table.pooled(side, block, regions))
+            for one, found in members:
+                if block in blocks[one.arm]:
+                    readout = read_out(one.problem(features), one.plan)
+                    found.readouts[block, side] = readout
+                    found.predictions.append(
+                        one.prediction(block, found.probe, side, readout.scores)
+                    )
 
 
-def _plan(table: Table, question: str, seed: int) -> Plan:
+def _prepare(table: Table, question: str, arm: Arm, seed: int) -> "_ClassQuestion | _GazeQuestion":
+    """A question with its plan, refused where its rows cannot answer it."""
     labels = table.labels.get(question, np.zeros(len(table.ids), dtype=np.int64))
-    usable = table.unusable(question) == ""
-    return make_plan(table.splits, usable, table.clusters, labels, seed=seed, name=question)
+    usable = table.unusable(question, arm.regions) == ""
+    plan = make_plan(table.splits, usable, table.clusters, labels, seed=seed, name=question)
+    if len(set(table.clusters[plan.predicted])) < 2:
+        raise DataError(
+            f"Question {question}: expected test rows of at least two clusters, which are drawn "
+            f"anew for the intervals; found {len(plan.predicted)} rows of one. Use more rows."
+        )
+    if question not in table.labels:
+        return _GazeQuestion(table, question, plan, arm)
+    for stage in plan.stages:
+        for rows in (stage.train, *(fit for fit, _ in stage.trials)):
+            if len(seen := np.unique(labels[rows])) < 2:
+                raise DataError(
+                    f"Question {question}: a probe needs at least two classes to fit, found "
+                    f"{len(seen)} in {len(rows)} rows. Use more rows, or leave this question out."
+                )
+    return _ClassQuestion(table, question, plan, arm)
 
 
 class _ClassQuestion:
@@ -118,17 +195,17 @@ class _ClassQuestion:
 
     probe = CLASS_PROBE
 
-    def __init__(self, table: Table, name: str, plan: Plan) -> None:
-        self.table, self.name, self.plan = table, name, plan
+    def __init__(self, table: Table, name: str, plan: Plan, arm: Arm) -> None:
+        self.table, self.name, self.plan, self.arm = table, name, plan, arm
         self.labels = table.labels[name]
         self.n_classes = len(table.spec.label_sets[name])
 
     def problem(self, features: Features) -> Problem:
         """The question put to some features."""
-        return ClassProblem(features, self.labels, self.n_classes)
+        return ClassProblem(features, self.labels, self.n_classes, self.arm.balanced)
 
     def prior(self, train: Int64[np.ndarray, " m"]) -> Float64[np.ndarray, " c"]:
-        """Class shares of the training rows."""
+        """Class shares of the training rows, without weights; the largest is the majority's."""
         return np.bincount(self.labels[train], minlength=self.n_classes) / len(train)
 
     def references(self) -> Iterator[tuple[str, Problem]]:
@@ -155,8 +232,8 @@ class _GazeQuestion:
 
     probe = GAZE_PROBE
 
-    def __init__(self, table: Table, name: str, plan: Plan) -> None:
-        self.table, self.name, self.plan = table, name, plan
+    def __init__(self, table: Table, name: str, plan: Plan, arm: Arm) -> None:
+        self.table, self.name, self.plan, self.arm = table, name, plan, arm
         self.phi = displacement_basis(table.boxes[table.spec.roles[0]], table.grid)
         self.targets = cell_targets(table.points, table.grid)
 
@@ -183,10 +260,25 @@ class _GazeQuestion:
         points = decode(narrow, self.table.grid)
         if probe == "centre":
             points = self._mean_targets()
-        annotated = self.table.points[rows]
-        outcome = gaze_outcome(narrow, points, annotated, cell_of(annotated, self.table.grid))
+        annotated, sizes = self.table.points[rows], self.table.sizes[rows]
+        outcome = gaze_outcome(narrow, self.table.grid, points, annotated, sizes)
         ids, clusters = self.table.ids[rows], self.table.clusters[rows]
         return Prediction(self.name, block, probe, side, ids, clusters, outcome, narrow, points)
+
+    def human(self) -> list[Prediction]:
+        """What one annotator reaches against the others; nothing where no row has two.
+
+        Scores are the targets of all annotators and points their mean, which say where people
+        looked; the outcome alone is measured with one annotator left out after another.
+        """
+        rows = self.plan.predicted
+        points = self.table.points[rows]
+        if not (np.isfinite(points).all(axis=2).sum(axis=1) > 1).any():
+            return []
+        outcome = human_outcome(points, self.table.sizes[rows])
+        heat, mean = self.targets[rows].astype(np.float32), np.nanmean(points, axis=1)
+        ids, clusters = self.table.ids[rows], self.table.clusters[rows]
+        return [Prediction(self.name, -1, "human", "none", ids, clusters, outcome, heat, mean)]
 
     def _mean_targets(self) -> Float64[np.ndarray, "k 2"]:
         """Mean training target, for each predicted row of its stage."""

@@ -1,6 +1,7 @@
 """The result record: what a probe run leaves behind, and all that a report may read.
 
-A run is one folder, `<results>/<pair>/<task>/`, with `record.json` (a `RunRecord`) and
+A run is one folder, `<results>/<pair>/<task>/`, or `<task>@<row list>/` where row lists chose the
+rows, with `record.json` (a `RunRecord`) and
 `predictions.parquet` (one row per test sample, question, block, probe and side). Every number of
 the record can be recomputed from the predictions. Scores, errors and deltas are in points
 (x 100); a delta is post minus pre and negative means worse, for errors too.
@@ -11,7 +12,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 __all__ = [
+    "ArmCard",
     "Baseline",
+    "ClassCard",
     "Comparison",
     "Estimate",
     "Numbers",
@@ -20,6 +23,7 @@ __all__ = [
     "RunRecord",
     "SplitCard",
     "TaskCard",
+    "Undefined",
 ]
 
 SCHEMA_VERSION = 1
@@ -39,6 +43,14 @@ class Estimate(Record):
     high: float
 
 
+class ArmCard(Record):
+    """A further way in which the same features were read."""
+
+    name: str
+    regions: tuple[str, ...]
+    balanced: bool
+
+
 class TaskCard(Record):
     """The task as it was asked (the fields of `degradation.tasks.task.TaskSpec` that matter)."""
 
@@ -50,6 +62,17 @@ class TaskCard(Record):
     metrics: dict[str, tuple[str, ...]]
     cluster: str
     source: str
+    balanced: bool = False
+    """Whether every class had the same weight in the declared fits."""
+    arms: tuple[ArmCard, ...] = ()
+    """The arms that were probed beside the declared one."""
+    row_list: str = ""
+    """Name of the row lists that chose the rows; empty for all rows of the official splits."""
+
+    @property
+    def label(self) -> str:
+        """The task with its row list: `pisc-domain`, or `pisc-domain@clean`."""
+        return f"{self.name}@{self.row_list}" if self.row_list else self.name
 
 
 class OriginCard(Record):
@@ -87,12 +110,36 @@ class SplitCard(Record):
     """Number of rows left out, by reason."""
 
 
+class ClassCard(Record):
+    """How many rows of one class were fitted and predicted in the declared arm.
+
+    A class that was not fitted is never predicted; one that was not predicted takes no part in the
+    means over classes.
+    """
+
+    question: str
+    name: str
+    fitted: int
+    predicted: int
+
+
+class Undefined(Record):
+    """A metric that has no value, and why."""
+
+    question: str
+    arm: str
+    """Empty for the declared one."""
+    metric: str
+    reason: str
+
+
 class Baseline(Record):
     """What the same probe reads without the encoder."""
 
     question: str
     name: str
-    """`prior`, `boxes`, `pixels`, `histogram`; for gaze `centre`, `head-position`, `pixels`."""
+    """`prior`, `boxes`, `pixels`, `histogram`; for gaze `centre`, `head-position`, `pixels`
+    and, where rows have several annotators, `human`: one of them against the others."""
     metric: str
     estimate: Estimate
 
@@ -124,10 +171,12 @@ class Comparison(Numbers):
     """A label set of the task, or `gaze`."""
     block: int
     probe: str
+    """Name of the probe, as `logistic-l2`; with that of an arm beside the declared one after a
+    slash, as `logistic-l2/image`."""
     metric: str
     higher_is_better: bool
     confirmatory: bool
-    """True for the block and metric declared before looking."""
+    """True for the arm, block and metric declared before looking."""
     strength_pre: float
     """Chosen L2 strength (see `probes.logistic`)."""
     strength_post: float
@@ -135,6 +184,11 @@ class Comparison(Numbers):
     """How the strengths were chosen, for example `validation split, log-loss`."""
     signature: str
     """One line that pins all definitions behind this number."""
+
+    @property
+    def arm(self) -> str:
+        """The arm beside the declared one; empty for that."""
+        return self.probe.partition("/")[2]
 
 
 class RunRecord(Record):
@@ -148,6 +202,8 @@ class RunRecord(Record):
     seed: int
     draws: int
     """Bootstrap draws behind the intervals."""
+    classes: tuple[ClassCard, ...] = ()
+    undefined: tuple[Undefined, ...] = ()
     baselines: tuple[Baseline, ...]
     comparisons: tuple[Comparison, ...]
     predictions_sha256: str

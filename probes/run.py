@@ -3,23 +3,32 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import numpy as np
+
+from degradation.axes import SIDES, Side
 from degradation.cache import PairEntry, pairs
 from degradation.encoders.encoder import Origin
 from degradation.errors import CacheError, ConfigError
+from degradation.tasks.task import Arm
 from probes.metrics import Metric, resolve
 from probes.predictions import encode
-from probes.questions import CLASS_PROBE, GAZE_PROBE, Asked, ask
+from probes.questions import Asked, ask, declared_arm
 from probes.records import (
+    ArmCard,
     Baseline,
+    ClassCard,
     Comparison,
     Numbers,
     OriginCard,
     PairCard,
     RunRecord,
+    SplitCard,
     TaskCard,
+    Undefined,
 )
 from probes.runs import write_run
 from probes.summary import summarise
@@ -43,6 +52,8 @@ def probe_pair(
     seed: int = 0,
     draws: int = 2000,
     metrics: Sequence[str] | None = None,
+    arms: bool = True,
+    row_list: str = "",
 ) -> RunRecord:
     """Probe both sides of a pair on one task and write the result.
 
@@ -50,18 +61,22 @@ def probe_pair(
         root: Root of all caches.
         task: Name of the task.
         pair: Name of the pair.
-        results: The run goes to `<results>/<pair>/<task>/`.
+        results: The run goes to `<results>/<pair>/<task>/`, or `<task>@<row list>/`.
         blocks: Blocks to probe; by default all that both sides have in every split.
         seed: Decides folds and bootstrap draws.
         draws: Bootstrap draws.
         metrics: Metrics instead of the task's, for every question to which they apply.
+        arms: Whether to probe the task's arms beside the declared one: at the blocks named, or
+            else at the declared block.
+        row_list: Name of the row lists, one a split, whose rows alone are used; empty for all.
 
     Returns:
         The record, as written.
 
     Raises:
         CacheError: If the pair is not in the cache.
-        ConfigError: If a block is not cached or a metric applies to no question.
+        ConfigError: If a block is not cached, a metric applies to no question, or a split has no
+            such row list.
         PairingError: If the sides hold other rows or pixels.
         DataError: If there are too few rows, clusters or classes.
     """
@@ -71,38 +86,55 @@ def probe_pair(
             f"The cache {root} holds no features of the pair {pair} on {task}. "
             f"Run `sdiag extract --task {task} --model {pair}`; `sdiag cache ls` lists the rest."
         )
-    table = open_table(root, entries)
+    table = open_table(root, entries, row_list=row_list)
     entry = next(iter(entries.values()))
-    blocks = _chosen_blocks(table, blocks)
+    declared = max(table.blocks, default=-1) if entry.block is None else entry.block
+    named = None if blocks is None else tuple(blocks)
+    blocks = _chosen_blocks(table, named)
     wanted = _metrics(table, metrics)
     log.info("Probing %s on %s: %d questions, %d blocks", pair, task, len(wanted), len(blocks))
-    asked = ask(table, list(wanted), blocks, seed=seed)
-    declared = max(table.blocks) if entry.block is None else entry.block
+    beside = tuple(block for block in blocks if named is not None or block == declared)
+    plan = {declared_arm(table.spec): blocks}
+    plan |= {arm: beside for arm in table.spec.arms if arms and beside}
+    asked, refused = ask(table, list(wanted), plan, seed=seed)
+    run = _Run(table, entry, table.cards(), declared=declared, seed=seed, draws=draws)
     baselines: list[Baseline] = []
     comparisons: list[Comparison] = []
-    for question, found in asked.items():
-        _warn_if_loose(question, found)
-        one, numbers = summarise(found.predictions, wanted[question], draws=draws, seed=seed)
-        baselines += one
+    undefined = [
+        Undefined(question=question, arm=arm, metric=metric.name, reason=reason)
+        for (question, arm), reason in refused.items()
+        for metric in wanted[question]
+    ]
+    for found in asked:
+        _warn_if_loose(found)
+        metrics_of = wanted[found.question]
+        one = summarise(found.predictions, metrics_of, draws=draws, seed=seed)
+        baselines += one.baselines
+        undefined += [
+            Undefined(question=found.question, arm=found.arm.name, metric=name, reason=reason)
+            for name, reason in one.undefined.items()
+        ]
         comparisons += [
-            _comparison(table, entry, question, found, metric, block, numbers[block, metric.name],
-                        confirmatory=block == declared, seed=seed, draws=draws)
-            for block in blocks
-            for metric in wanted[question]
-        ]  # fmt: skip
-    data = encode(one for found in asked.values() for one in found.predictions)
+            run.comparison(found, metric, block, one.numbers[block, found.probe, metric.name])
+            for block in plan[found.arm]
+            for metric in metrics_of
+            if metric.name not in one.undefined
+        ]
+    data = encode(one for found in asked for one in found.predictions)
     record = RunRecord(
         tool_version=_tool_version(),
-        task=_task_card(table),
+        task=_task_card(table, tuple(arm for arm in plan if arm.name)),
         pair=_pair_card(table, entry),
-        splits=table.cards(),
+        splits=run.splits,
         seed=seed,
         draws=draws,
+        classes=tuple(card for found in asked for card in _class_cards(table, found)),
+        undefined=tuple(undefined),
         baselines=tuple(baselines),
         comparisons=tuple(comparisons),
         predictions_sha256=hashlib.sha256(data).hexdigest(),
     )
-    write_run(results / pair / task, record, data)
+    write_run(results / pair / record.task.label, record, data)
     return record
 
 
@@ -122,7 +154,10 @@ def _metrics(table: Table, names: Sequence[str] | None) -> Mapping[str, list[Met
     refused: list[ConfigError] = []
     for question, declared in table.spec.metrics.items():
         classes = table.spec.label_sets.get(question, ())
-        for name in dict.fromkeys([*(names or declared), *(["accuracy"] if classes else [])]):
+        asked = [*(names or declared), *(["accuracy"] if classes else [])]
+        if "auc_score" in asked and not classes and not (table.sizes > 0).all():
+            asked.append("auc_on_grid")  # the other is then recorded as undefined
+        for name in dict.fromkeys(asked):
             try:
                 found.setdefault(question, []).append(resolve(name, classes))
             except ConfigError as error:
@@ -135,65 +170,87 @@ def _metrics(table: Table, names: Sequence[str] | None) -> Mapping[str, list[Met
     return found
 
 
-def _comparison(
-    table: Table,
-    entry: PairEntry,
-    question: str,
-    asked: Asked,
-    metric: Metric,
-    block: int,
-    numbers: Numbers,
-    *,
-    confirmatory: bool,
-    seed: int,
-    draws: int,
-) -> Comparison:
-    probe = CLASS_PROBE if question in table.labels else GAZE_PROBE
-    sides = next(reversed(table.features.values()))
-    signature = "|".join(
-        [
-            f"task={table.spec.name}",
-            f"rows={sides['pre'].rows.digest()[:12]}",
-            f"pair={entry.pair}",
-            f"pre={sides['pre'].encoder.digest[:12]}",
-            f"post={sides['post'].encoder.digest[:12]}",
-            f"pixels={entry.protocol}",
-            f"block={block}",
-            f"pool={'+'.join(table.spec.regions)}",
-            f"probe={probe}",
-            f"select={asked.rule}",
-            f"question={question}",
-            f"metric={metric.name}",
-            f"ci=cluster bootstrap by {table.spec.cluster} x{draws}",
-            f"seed={seed}",
-            f"sdiag={_tool_version()}",
-        ]
-    )
-    return Comparison(
-        question=question,
-        block=block,
-        probe=probe,
-        metric=metric.name,
-        higher_is_better=metric.higher_is_better,
-        confirmatory=confirmatory and metric.name == table.spec.metrics[question][0],
-        strength_pre=asked.readouts[block, "pre"].strength,
-        strength_post=asked.readouts[block, "post"].strength,
-        selection=asked.rule,
-        signature=signature,
-        **dict(numbers),
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class _Run:
+    """What all comparisons of a run have in common."""
+
+    table: Table
+    entry: PairEntry
+    splits: Mapping[str, SplitCard]
+    declared: int
+    seed: int
+    draws: int
+
+    def comparison(self, asked: Asked, metric: Metric, block: int, numbers: Numbers) -> Comparison:
+        """Pre against post in one metric and block, with all definitions behind it."""
+        spec, first = self.table.spec, metric.name == self.table.spec.metrics[asked.question][0]
+        return Comparison(
+            question=asked.question,
+            block=block,
+            probe=asked.probe,
+            metric=metric.name,
+            higher_is_better=metric.higher_is_better,
+            confirmatory=block == self.declared and first and not asked.arm.name,
+            strength_pre=asked.readouts[block, "pre"].strength,
+            strength_post=asked.readouts[block, "post"].strength,
+            selection=asked.rule,
+            signature="|".join(
+                [
+                    f"task={spec.name}",
+                    f"rows={self._rows()}",
+                    f"pair={self.entry.pair}",
+                    *(f"{side}={self._encoder(side)}" for side in SIDES),
+                    f"pixels={self.entry.protocol}",
+                    f"block={block}",
+                    f"pool={'+'.join(asked.arm.regions)}",
+                    f"probe={asked.probe}",
+                    f"weights={'balanced' if asked.arm.balanced else 'none'}",
+                    f"select={asked.rule}",
+                    f"question={asked.question}",
+                    f"metric={metric.name}",
+                    f"ci=cluster bootstrap by {spec.cluster} x{self.draws}",
+                    f"seed={self.seed}",
+                    f"sdiag={_tool_version()}",
+                ]
+            ),
+            **dict(numbers),
+        )
+
+    def _rows(self) -> str:
+        """Digest of the rows of all splits, after the name of their list if one chose them."""
+        digests = " ".join(f"{split}:{card.rows_digest}" for split, card in self.splits.items())
+        digest = hashlib.sha256(digests.encode()).hexdigest()[:12]
+        return f"{self.table.row_list}:{digest}" if self.table.row_list else digest
+
+    def _encoder(self, side: Side) -> str:
+        return self.table.features[self.entry.split][side].encoder.digest[:12]
 
 
-def _warn_if_loose(question: str, asked: Asked) -> None:
+def _class_cards(table: Table, asked: Asked) -> list[ClassCard]:
+    """Rows of each class of a question, fitted and predicted; none for gaze and for other arms."""
+    if asked.arm.name or asked.question not in table.labels:
+        return []
+    labels, names = table.labels[asked.question], table.spec.label_sets[asked.question]
+    fitted = np.unique(np.concatenate([stage.train for stage in asked.plan.stages]))
+    counts = [
+        np.bincount(labels[rows], minlength=len(names)) for rows in (fitted, asked.plan.predicted)
+    ]
+    return [
+        ClassCard(question=asked.question, name=name, fitted=int(fit), predicted=int(predict))
+        for name, fit, predict in zip(names, *counts, strict=True)
+    ]
+
+
+def _warn_if_loose(asked: Asked) -> None:
     for (block, side), readout in asked.readouts.items():
         if readout.gap > LOOSE:
             log.warning(
-                "%s, block %d, %s: the fit is certified to within %.1e of its optimum only.",
-                question, block, side, readout.gap,
+                "%s by %s, block %d, %s: the fit is certified to within %.1e of its optimum only.",
+                asked.question, asked.probe, block, side, readout.gap,
             )  # fmt: skip
 
 
-def _task_card(table: Table) -> TaskCard:
+def _task_card(table: Table, arms: Sequence[Arm]) -> TaskCard:
     spec = table.spec
     return TaskCard(
         name=spec.name,
@@ -204,6 +261,11 @@ def _task_card(table: Table) -> TaskCard:
         metrics=dict(spec.metrics),
         cluster=spec.cluster,
         source=spec.source,
+        balanced=spec.balanced,
+        arms=tuple(
+            ArmCard(name=arm.name, regions=arm.regions, balanced=arm.balanced) for arm in arms
+        ),
+        row_list=table.row_list,
     )
 
 

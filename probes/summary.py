@@ -3,25 +3,41 @@
 Probing and recomputing from a predictions file both end here, so they cannot disagree.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64
 
-from degradation.errors import DataError
 from probes.bootstrap import estimate, interval, resample, stream, two_sided_p
 from probes.differences import mcnemar_exact
 from probes.metrics import ClassOutcome, Metric, delta, evaluate
 from probes.questions import Prediction
 from probes.records import Baseline, Numbers
 
-__all__ = ["summarise"]
+__all__ = ["Summary", "summarise"]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the predictions of one question in one arm come to.
+
+    Attributes:
+        baselines: By baseline and metric; none where a metric has no value for a baseline alone.
+        numbers: Pre against post, by block, probe and metric name.
+        undefined: Why a metric has no value on these rows, by its name; it has no baselines and no
+            numbers then.
+    """
+
+    baselines: tuple[Baseline, ...]
+    numbers: Mapping[tuple[int, str, str], Numbers]
+    undefined: Mapping[str, str]
 
 
 def summarise(
     predictions: Sequence[Prediction], metrics: Sequence[Metric], *, draws: int, seed: int
-) -> tuple[list[Baseline], dict[tuple[int, str], Numbers]]:
-    """The numbers of one question.
+) -> Summary:
+    """The numbers of one question in one arm.
 
     Args:
         predictions: Of one question, all of the same rows in the same order.
@@ -29,17 +45,23 @@ def summarise(
         draws: Bootstrap draws, the same for every prediction and metric.
         seed: Decides them, with the question's name.
 
-    Returns:
-        Baselines, and the paired numbers by block and metric name.
-
     Raises:
-        DataError: If a metric is undefined on these rows, or if they form fewer than two clusters.
+        DataError: If the rows form fewer than two clusters.
     """
     first = predictions[0]
-    by_key = {
+    every = {
         (one.block, one.probe, one.side, metric.name): (metric, one)
         for one in predictions
         for metric in metrics
+    }
+    points = {key: float(evaluate(metric, one.outcome)[0]) for key, (metric, one) in every.items()}
+    absent = {
+        name for (_, _, side, name), value in points.items() if np.isnan(value) and side != "none"
+    }
+    by_key = {
+        key: found
+        for key, found in every.items()
+        if key[-1] not in absent and not np.isnan(points[key])
     }
     values = resample(
         first.clusters,
@@ -47,8 +69,7 @@ def summarise(
         draws=draws,
         rng=stream(seed, f"bootstrap/{first.question}"),
     )
-    points = {key: _defined(metric, one) for key, (metric, one) in by_key.items()}
-    baselines = [
+    baselines = tuple(
         Baseline(
             question=first.question,
             name=probe,
@@ -58,35 +79,21 @@ def summarise(
         for key in by_key
         for _, probe, side, name in [key]
         if side == "none"
-    ]
+    )
     numbers = {}
     for block, probe, side, name in by_key:
         if side == "pre":
             keys = [(block, probe, each, name) for each in ("pre", "post")]
             (metric, pre), (_, post) = (by_key[key] for key in keys)
-            numbers[block, name] = _compare(
+            numbers[block, probe, name] = _compare(
                 metric, (pre, post), [points[key] for key in keys], [values[key] for key in keys]
             )
-    return baselines, numbers
-
-
-def _defined(metric: Metric, prediction: Prediction) -> float:
-    value = float(evaluate(metric, prediction.outcome)[0])
-    if np.isnan(value):
-        raise DataError(
-            f"{metric.name} of {prediction.question} is undefined on the "
-            f"{len(prediction.ids)} rows predicted: {_counts(prediction)}. "
-            "Use more rows or another metric."
-        )
-    return value
-
-
-def _counts(prediction: Prediction) -> str:
-    if not isinstance(prediction.outcome, ClassOutcome):
-        return "every cell of the grid holds an annotated point"
-    classes, counts = np.unique(prediction.outcome.labels, return_counts=True)
-    pairs = zip(classes.tolist(), counts.tolist(), strict=True)
-    return "rows by class index " + ", ".join(f"{k}: {count}" for k, count in pairs)
+    undefined = {
+        metric.name: f"undefined on the {len(first.ids)} rows predicted: {metric.undefined}"
+        for metric in metrics
+        if metric.name in absent
+    }
+    return Summary(baselines, numbers, undefined)
 
 
 def _compare(

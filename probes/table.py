@@ -10,8 +10,9 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from degradation.axes import Side
 from degradation.cache import Features, PairEntry, check_paired, open_features
-from degradation.errors import CacheError, PairingError
-from degradation.tasks.task import TaskSpec
+from degradation.errors import CacheError, DataError, PairingError
+from degradation.row_lists import read_row_list
+from degradation.tasks.task import Rows, TaskSpec
 from probes.records import SplitCard
 
 __all__ = ["Table", "box_features", "open_table"]
@@ -29,23 +30,29 @@ class Table:
         spec: What is asked.
         features: By split, the features of both sides.
         pictures: By split, the features without an encoder; empty if there are none.
+        row_list: Name of the row lists that chose the rows; empty if all were taken.
+        chosen: By split, the positions of the rows taken; empty without row lists.
         splits: Split of each row, shape (n,).
         ids: Shape (n,).
         clusters: Shape (n,).
         labels: By label set, -1 where unknown, shape (n,).
         boxes: By role, the mean over those frames that have one, NaN where none has, shape (n, 4).
         points: Annotated gaze points, NaN-padded, shape (n, a, 2).
+        sizes: Width and height of the pictures, 0 where not known, shape (n, 2).
     """
 
     spec: TaskSpec
     features: Mapping[str, Mapping[Side, Features]]
     pictures: Mapping[str, Features]
+    row_list: str
+    chosen: Mapping[str, Int64[np.ndarray, " _"]]
     splits: np.ndarray
     ids: np.ndarray
     clusters: np.ndarray
     labels: Mapping[str, Int64[np.ndarray, " n"]]
     boxes: Mapping[str, Float32[np.ndarray, "n 4"]]
     points: Float32[np.ndarray, "n a 2"]
+    sizes: Int64[np.ndarray, "n 2"]
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -59,19 +66,35 @@ class Table:
         grids = {one.grid for sides in self.features.values() for one in sides.values()}
         return grids.pop() if len(grids) == 1 and (0, 0) not in grids else COARSE_GRID
 
-    def pooled(self, side: Side, block: int) -> Float32[np.ndarray, "n d"]:
-        """The regions of the task on one side and block, concatenated."""
-        parts = [sides[side].pooled(block, self.spec.regions) for sides in self.features.values()]
-        return np.concatenate(parts)
+    def rows(self, split: str) -> Rows:
+        """The rows taken of one split, with those left out by the reader and by extraction."""
+        rows = self.features[split]["pre"].rows
+        return rows.take(self.chosen[split]) if self.chosen else rows
+
+    def pooled(self, side: Side, block: int, regions: Sequence[str]) -> Float32[np.ndarray, "n d"]:
+        """Regions on one side and block, concatenated."""
+        own = {split: sides[side] for split, sides in self.features.items()}
+        return self._stacked(own, block, regions)
 
     def reference(self, region: str) -> Float32[np.ndarray, "n d"] | None:
         """`pixels` or `histogram`; None where the pictures were not kept."""
-        if not self.pictures:
-            return None
-        return np.concatenate([one.pooled(0, (region,)) for one in self.pictures.values()])
+        return self._stacked(self.pictures, 0, (region,)) if self.pictures else None
 
-    def unusable(self, question: str) -> np.ndarray:
-        """Why each row cannot be asked the question, empty where it can, shape (n,) of str."""
+    def _stacked(
+        self, features: Mapping[str, Features], block: int, regions: Sequence[str]
+    ) -> Float32[np.ndarray, "n d"]:
+        """Split under split, only the rows taken."""
+        parts = []
+        for split, one in features.items():
+            part = one.pooled(block, regions)
+            parts.append(part[self.chosen[split]] if self.chosen else part)
+        return np.concatenate(parts)
+
+    def unusable(self, question: str, regions: Sequence[str]) -> np.ndarray:
+        """Why each row cannot be asked the question of these regions, shape (n,) of str.
+
+        Empty where it can.
+        """
         reason = np.full(len(self.ids), "", dtype=object)
         if question in self.labels:
             reason[self.labels[question] < 0] = f"{question}: label unknown"
@@ -80,7 +103,7 @@ class Table:
         else:
             seen = np.isfinite(self.points).all(axis=2).any(axis=1)
             reason[~seen] = f"{question}: no target in the picture"
-        roles = [role for role in self.spec.roles if role in self.spec.regions]
+        roles = [role for role in self.spec.roles if role in regions]
         if question not in self.labels:
             roles = [self.spec.roles[0], *roles]  # the gaze readout needs the head itself
         for role in roles:
@@ -92,10 +115,13 @@ class Table:
         """One card a split; rows that a question cannot use are counted as left out too."""
         cards = {}
         for split, sides in self.features.items():
-            rows, here = sides["pre"].rows, self.splits == split
+            rows, here = self.rows(split), self.splits == split
             counts = Counter(out.reason for out in rows.left_out)
+            if dropped := len(sides["pre"].rows) - len(rows):
+                counts[f"not in the row list {self.row_list}"] = dropped
             for question in self.spec.metrics:
-                counts.update(reason for reason in self.unusable(question)[here] if reason)
+                reasons = self.unusable(question, self.spec.regions)[here]
+                counts.update(reason for reason in reasons if reason)
             cards[split] = SplitCard(
                 rows_digest=rows.digest(),
                 n=len(rows),
@@ -105,11 +131,18 @@ class Table:
         return cards
 
 
-def open_table(root: Path, entries: Mapping[str, PairEntry]) -> Table:
+def open_table(root: Path, entries: Mapping[str, PairEntry], *, row_list: str = "") -> Table:
     """The table of a pair whose splits are `entries`.
+
+    Args:
+        root: Root of all caches.
+        entries: By split.
+        row_list: Name of the row lists, one a split, whose rows alone are taken; empty for all.
 
     Raises:
         CacheError: If features are missing or damaged.
+        ConfigError: If a split has no row list of that name.
+        DataError: If a row list was made from other rows, or keeps none of a split.
         PairingError: If the sides do not hold the same rows and pixels, or if the splits were
             asked different questions.
     """
@@ -138,13 +171,40 @@ def open_table(root: Path, entries: Mapping[str, PairEntry]) -> Table:
                 )
     if len(pictures) < len(order):
         pictures = {}
-    return _assemble(features, pictures)
+    chosen = {
+        split: _listed_rows(root, row_list, sides["pre"])
+        for split, sides in features.items()
+        if row_list
+    }
+    return _assemble(features, pictures, row_list, chosen)
+
+
+def _listed_rows(root: Path, name: str, features: Features) -> Int64[np.ndarray, " _"]:
+    """Positions of the cached rows of one split that its row list holds."""
+    where, ids = f"{features.spec.name}/{features.split}", features.rows.ids.astype(str)
+    listed = read_row_list(
+        root, name, features.spec.name, features.split, rows_digest=features.key.rows_digest
+    )
+    chosen = np.nonzero(np.isin(ids, np.array(sorted(listed), dtype=str)))[0]
+    if not len(chosen):
+        raise DataError(
+            f"Expected rows of the list {name!r} among the {len(ids)} cached rows of {where}, "
+            f"found none of its {len(listed)}. Probe without --rows, or make a list that keeps "
+            "some rows of each split."
+        )
+    return chosen
 
 
 def _assemble(
-    features: Mapping[str, Mapping[Side, Features]], pictures: Mapping[str, Features]
+    features: Mapping[str, Mapping[Side, Features]],
+    pictures: Mapping[str, Features],
+    row_list: str,
+    chosen: Mapping[str, Int64[np.ndarray, " _"]],
 ) -> Table:
-    rows = [sides["pre"].rows for sides in features.values()]
+    rows = [
+        sides["pre"].rows.take(chosen[split]) if chosen else sides["pre"].rows
+        for split, sides in features.items()
+    ]
     if not sum(map(len, rows)):
         raise CacheError("The cached splits hold no rows. Check the task's data and extract again.")
     spec = next(iter(features.values()))["pre"].spec
@@ -153,6 +213,8 @@ def _assemble(
         spec=spec,
         features=features,
         pictures=pictures,
+        row_list=row_list,
+        chosen=chosen,
         splits=np.concatenate(splits),
         ids=np.concatenate([one.ids for one in rows]),
         clusters=np.concatenate([one.clusters for one in rows]),
@@ -164,6 +226,7 @@ def _assemble(
             for role in spec.roles
         },
         points=_stack_points([one.points for one in rows]),
+        sizes=np.concatenate([one.sizes for one in rows]),
     )
 
 

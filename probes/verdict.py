@@ -48,7 +48,8 @@ def judge(
 
     Families: all confirmatory comparisons of all records together (Holm). Of the others, which
     explore, those of one pair that share the rank of their metric, i.e. the map of first metrics
-    and the rest (Benjamini-Hochberg).
+    and the rest (Benjamini-Hochberg). Arms beside the declared one are a family of their own, so
+    that probing them changes no other number.
 
     Args:
         records: Runs that are reported together.
@@ -82,6 +83,8 @@ def judge(
 def _family(record: RunRecord, one: Comparison) -> tuple[str, ...]:
     if one.confirmatory:
         return ("confirmatory",)
+    if one.arm:
+        return ("other arms", record.pair.name)
     first = one.metric == record.task.metrics[one.question][0]
     return ("map of first metrics" if first else "other metrics", record.pair.name)
 

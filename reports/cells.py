@@ -9,7 +9,7 @@ from reports.names import PLANTED, metric_label, question_labels, training_step
 
 __all__ = ["Cell", "by_pair", "judged_cells"]
 
-CHANCE = ("prior", "centre")
+CHANCE, CEILING = ("prior", "centre"), "human"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,12 @@ class Cell:
 
     @property
     def best_baseline(self) -> Baseline | None:
-        """The strongest baseline that sees something of the sample, None if there was none."""
+        """The strongest baseline that sees something of the sample, None if there was none.
+
+        What people reach is none of them: it is a ceiling.
+        """
         sign = 1 if self.comparison.higher_is_better else -1
-        seeing = [b for b in self.baselines if b.name not in CHANCE]
+        seeing = [b for b in self.baselines if b.name not in (*CHANCE, CEILING)]
         return max(seeing, key=lambda b: sign * b.estimate.value, default=None)
 
 
@@ -83,7 +86,7 @@ def judged_cells(records: Sequence[RunRecord], *, margin: float, alpha: float) -
         verdicts = judge(runs, margin=margin, alpha=alpha)
         sources = [run for run in runs for _ in run.comparisons]
         cells += [
-            _cell(run, labels[run.task.name, verdict.comparison.question], verdict)
+            _cell(run, labels[run.task.label, verdict.comparison.question], verdict)
             for run, verdict in zip(sources, verdicts, strict=True)
         ]
     return cells

@@ -12,6 +12,7 @@ from reports.load import Results
 from reports.markdown import code, escape, fenced, folded
 from reports.names import PLANTED, training_step
 from reports.sections import (
+    arms_section,
     changes_section,
     left_out_section,
     map_section,
@@ -115,7 +116,7 @@ def _pair_parts(
     yield f"{level} Verdicts"
     yield (
         f"The pair: {escape(card.lineage)} Compared by {escape(card.protocol)}, "
-        f"{_declared_block(cells)}.{imported}"
+        f"{_declared_block(cells)}.{imported} {_weights(cells)}{_row_lists(cells)}"
     )
     yield verdict_section(cells)
     yield _legend(cells, settings)
@@ -124,6 +125,9 @@ def _pair_parts(
     if readers := readers_section(cells, figures, notes):
         yield f"{level} Against reading without the encoder"
         yield readers
+    if arms := arms_section(cells):
+        yield f"{level} Other ways to read the same features"
+        yield arms
     if changes := changes_section(cells):
         yield f"{level} Broken and fixed"
         yield changes
@@ -133,6 +137,30 @@ def _declared_block(cells: Sequence[Cell]) -> str:
     """The block or blocks of the confirmatory cells."""
     blocks = sorted({cell.comparison.block for cell in confirmatory(cells)})
     return f"block{'s' if len(blocks) > 1 else ''} {', '.join(map(str, blocks))}"
+
+
+def _weights(cells: Sequence[Cell]) -> str:
+    """Which declared fits gave every class the same weight."""
+    declared = confirmatory(cells)
+    balanced = [escape(c.label) for c in declared if c.task.balanced]
+    if not balanced:
+        return "Every training row has the same weight in the fits."
+    rest = ", in all others every row" if len(balanced) < len(declared) else ""
+    return (
+        f"In the fits of {', '.join(dict.fromkeys(balanced))} every class has the same weight, "
+        f"by n / (c × rows of the class), and so in the loss that chooses their strength{rest}."
+    )
+
+
+def _row_lists(cells: Sequence[Cell]) -> str:
+    """Which rows the questions that are marked with a row list were probed on."""
+    names = sorted({cell.task.row_list for cell in confirmatory(cells)} - {""})
+    if not names:
+        return ""
+    return (
+        f" Questions marked {', '.join(f'@{escape(name)}' for name in names)} were probed on the "
+        "rows of the list of that name only; all others on all rows of the official splits."
+    )
 
 
 def _legend(cells: Sequence[Cell], settings: Settings) -> str:

@@ -20,7 +20,7 @@ class Results:
     """All runs below a results folder, and the folders that hold no finished run.
 
     Attributes:
-        records: Sorted by pair and task name.
+        records: Sorted by pair and task name, the rows of a list after all rows.
         unfinished: Folders, relative to the results, with predictions but no record.
     """
 
@@ -40,7 +40,7 @@ def load_results(results: Path) -> Results:
     Raises:
         ConfigError: There is no such folder, or no record in it.
         DataError: A record cannot be read, is of another schema, its predictions are missing or
-            were changed, or two records describe the same pair and task.
+            were changed, or two records describe the same pair, task and rows.
     """
     if not results.is_dir():
         raise ConfigError(
@@ -56,7 +56,7 @@ def load_results(results: Path) -> Results:
     found: dict[tuple[str, str], tuple[Path, RunRecord]] = {}
     for path in files:
         record = read_run(path.parent)
-        key = (record.pair.name, record.task.name)
+        key = (record.pair.name, record.task.label)
         if key in found:
             raise DataError(
                 f"Expected one record of pair {key[0]!r} on task {key[1]!r}, found two: "
@@ -72,7 +72,7 @@ def load_results(results: Path) -> Results:
 
 
 def read_records(results: Path) -> tuple[RunRecord, ...]:
-    """The records of `load_results`, by pair and task name; it raises what that raises."""
+    """The records of `load_results`, by pair and task; it raises what that raises."""
     return load_results(results).records
 
 

@@ -29,12 +29,18 @@ def metric_label(task: TaskCard, comparison: Comparison) -> str:
 
 
 def question_labels(records: Sequence[RunRecord]) -> dict[tuple[str, str], str]:
-    """By (task, question): the question, with its task where two tasks ask the same."""
-    asked = {(r.task.name, c.question) for r in records for c in r.comparisons}
-    asked |= {(r.task.name, question) for r in records for question in r.task.metrics}
+    """By (label of the task, question): the question, with its task where that is needed.
+
+    It is where two tasks ask the same, and where a row list chose the rows.
+    """
+    listed = {r.task.label: bool(r.task.row_list) for r in records}
+    asked = {(r.task.label, c.question) for r in records for c in r.comparisons}
+    asked |= {(r.task.label, question) for r in records for question in r.task.metrics}
     questions = [question for _, question in asked]
     return {
-        (task, question): question if questions.count(question) == 1 else f"{question} ({task})"
+        (task, question): f"{question} ({task})"
+        if questions.count(question) > 1 or listed[task]
+        else question
         for task, question in asked
     }
 

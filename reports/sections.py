@@ -16,6 +16,7 @@ from reports.readers import readers_figure
 from reports.scores import scores_figure
 from reports.steps import steps_figure
 from reports.tables import (
+    arms_table,
     changes_table,
     confirmatory,
     left_out_table,
@@ -24,6 +25,7 @@ from reports.tables import (
 )
 
 __all__ = [
+    "arms_section",
     "changes_section",
     "left_out_section",
     "map_section",
@@ -126,9 +128,42 @@ def readers_section(cells: Sequence[Cell], folder: Path, notes: dict[str, str]) 
     alt = f"What the probe reads from the features of {pair.pre}, and from {', '.join(names)}."
     caption = (
         "**Is it the encoder that knows?** A question on which pixels, colour histograms or boxes "
-        "score like the features says little about the encoder."
+        "score like the features says little about the encoder. `prior` sees nothing and gives "
+        "every sample the class shares of the training rows: its accuracy is that of always "
+        "answering with the most frequent class."
     )
     return f"{table(header, rows, right=range(2, len(header)))}\n\n{_figure(alt, png, caption)}"
+
+
+def arms_section(cells: Sequence[Cell]) -> str:
+    """The same features read in other ways, under the declared one; empty without other arms."""
+    arms = arms_table(cells)
+    if arms.empty:
+        return ""
+    rows = [
+        (
+            escape(row.question),
+            escape(row.metric),
+            escape(row.arm) if row.arm else "as declared",
+            escape(row.regions),
+            "balanced" if row.balanced else "none",
+            points(row.pre),
+            points(row.post),
+            escape(_delta(row)),
+            {True: "yes", False: "**no**"}.get(row.same_sign, "–"),
+        )
+        for row in arms.itertuples()
+    ]
+    header = (
+        "Question", "Metric", "Arm", "Features of", "Class weights", "Pre", "Post",
+        "Delta [95 % interval]", "Sign as declared",
+    )  # fmt: skip
+    return (
+        "The same features at the declared block, read from other regions or with other class "
+        "weights. These arms explore: no verdict and no figure rests on them. Where the sign is "
+        "not as declared and the interval excludes 0, the answer depends on how one reads.\n\n"
+        + table(header, rows, right=(5, 6, 7))
+    )
 
 
 def changes_section(cells: Sequence[Cell]) -> str:
@@ -184,8 +219,13 @@ def _step_cell(row: object) -> str:
     """One checkpoint on one question: delta, interval and verdict; a dash if it was not probed."""
     if row is None:
         return "–"
+    return f"{escape(_delta(row))} {verdict(row.verdict)}"
+
+
+def _delta(row: object) -> str:
+    """The delta of a row of a table, with its interval."""
     delta = Estimate(value=row.delta, low=row.delta_low, high=row.delta_high)
-    return f"{escape(estimate(delta, delta=True))} {verdict(row.verdict)}"
+    return estimate(delta, delta=True)
 
 
 def self_test_section(cells: Sequence[Cell]) -> str:

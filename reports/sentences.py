@@ -83,6 +83,8 @@ def incomplete(results: Results) -> list[str]:
     return [
         *_missing_tasks(records),
         *_missing_questions(records),
+        *_undefined(records),
+        *_absent_classes(records),
         *(
             f"{code(folder)} holds predictions but no record: its run did not finish; "
             f"run {code('sdiag probe')} again."
@@ -94,10 +96,10 @@ def incomplete(results: Results) -> list[str]:
 
 def _missing_tasks(records: Sequence[RunRecord]) -> list[str]:
     """Tasks that some pairs have and others lack."""
-    tasks = {record.task.name for record in records}
+    tasks = {record.task.label for record in records}
     done: dict[str, set[str]] = {}
     for record in records:
-        done.setdefault(record.pair.name, set()).add(record.task.name)
+        done.setdefault(record.pair.name, set()).add(record.task.label)
     sentences = []
     for pair, present in done.items():
         if absent := sorted(tasks - present):
@@ -111,14 +113,53 @@ def _missing_questions(records: Sequence[RunRecord]) -> list[str]:
     labels = question_labels(records)
     sentences = []
     for record in records:
+        # A question without a declared comparison whose reason is known is named with it, below.
         declared = {c.question for c in record.comparisons if c.confirmatory}
+        declared |= {one.question for one in record.undefined if not one.arm}
         sentences += [
             f"{code(record.pair.name)} has no declared comparison of "
-            f"{escape(labels[record.task.name, question])}, which {code(record.task.name)} asks."
+            f"{escape(labels[record.task.label, question])}, which {code(record.task.label)} asks."
             for question in record.task.metrics
             if question not in declared
         ]
     return sentences
+
+
+def _undefined(records: Sequence[RunRecord]) -> list[str]:
+    """Metrics without a value, and why."""
+    labels = question_labels(records)
+    metrics: dict[tuple[str, ...], list[str]] = {}
+    for record in records:
+        for one in record.undefined:
+            place = (record.pair.name, labels[record.task.label, one.question], one.arm, one.reason)
+            metrics.setdefault(place, []).append(one.metric)
+    return [
+        f"{code(pair)} has no {_listed([code(name) for name in names])} of {escape(question)}"
+        f"{f' in the arm {code(arm)}' if arm else ''}: {escape(reason)}"
+        f"{'' if reason.endswith('.') else '.'}"
+        for (pair, question, arm, reason), names in metrics.items()
+    ]
+
+
+def _absent_classes(records: Sequence[RunRecord]) -> list[str]:
+    """Classes without rows to fit or to predict; said once of a task, whatever the pairs."""
+    labels = question_labels(records)
+    sentences: dict[str, None] = {}
+    for record in records:
+        for question in dict.fromkeys(card.question for card in record.classes):
+            own = [card for card in record.classes if card.question == question]
+            label = escape(labels[record.task.label, question])
+            if names := [escape(card.name) for card in own if not card.predicted]:
+                sentences[
+                    f"No test row of {label} is of class {_listed(names)}: means over classes "
+                    "leave it out."
+                ] = None
+            if names := [escape(card.name) for card in own if not card.fitted]:
+                sentences[
+                    f"No training row of {label} is of class {_listed(names)}: no probe can "
+                    "predict it."
+                ] = None
+    return list(sentences)
 
 
 def _uneven(records: Sequence[RunRecord]) -> list[str]:
@@ -129,11 +170,11 @@ def _uneven(records: Sequence[RunRecord]) -> list[str]:
         sentences.append(
             f"The runs were made with different versions: {escape(', '.join(versions))}."
         )
-    for task in sorted({record.task.name for record in records}):
+    for task in sorted({record.task.label for record in records}):
         rows = {
             tuple((split, card.rows_digest) for split, card in sorted(record.splits.items()))
             for record in records
-            if record.task.name == task
+            if record.task.label == task
         }
         if len(rows) > 1:
             sentences.append(

@@ -61,6 +61,7 @@ BASELINE_LOOKS: dict[str, Look] = {
     "histogram": {"color": _PURPLE, "marker": "^", "markerfacecolor": "white"},
     "boxes": {"color": _BROWN, "marker": "D", "markerfacecolor": "white"},
     "head-position": {"color": _BROWN, "marker": "D", "markerfacecolor": "white"},
+    "human": {"color": INK, "marker": "P", "markerfacecolor": "white"},
     "prior": {"color": MUTED, "marker": "x", "markerfacecolor": MUTED},
     "centre": {"color": MUTED, "marker": "x", "markerfacecolor": MUTED},
 }

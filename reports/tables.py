@@ -12,6 +12,7 @@ from reports.names import PLANTED, training_step
 from reports.planted import holds
 
 __all__ = [
+    "arms_table",
     "baseline_table",
     "changes_table",
     "left_out_table",
@@ -70,7 +71,7 @@ def _numbers(cell: Cell) -> dict[str, object]:
     row: dict[str, object] = {
         "pair": cell.pair.name,
         "question": cell.label,
-        "task": cell.task.name,
+        "task": cell.task.label,
         "group": "social" if cell.task.social else "control",
         "metric": cell.metric,
     }
@@ -119,6 +120,50 @@ def changes_table(cells: Sequence[Cell]) -> pd.DataFrame:
         if cell.comparison.p_mcnemar is not None and _place(cell) in declared
     ]
     return pd.DataFrame(rows, columns=["pair", "question", "n", "broken", "fixed", "p_mcnemar"])
+
+
+def arms_table(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Each declared cell with the other arms of its question, in its metric and at its block.
+
+    Returns:
+        Columns pair, question, metric, arm (empty for the declared one), regions, balanced, pre,
+        post, delta, delta_low, delta_high and same_sign: whether the delta has the sign of the
+        declared one, None for that itself and where either is 0. Empty without other arms.
+    """
+    columns = ["pair", "question", "metric", "arm", "regions", "balanced", "pre", "post", "delta",
+               "delta_low", "delta_high", "same_sign"]  # fmt: skip
+    rows = []
+    for declared in confirmatory(cells):
+        others = [
+            cell
+            for cell in cells
+            if cell.comparison.arm
+            and _place(cell)[:3] == _place(declared)[:3]
+            and cell.comparison.metric == declared.comparison.metric
+        ]
+        rows += [_arm(cell, declared) for cell in (declared, *others) if others]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _arm(cell: Cell, declared: Cell) -> dict[str, object]:
+    """One arm of a question beside the declared one."""
+    c, name = cell.comparison, cell.comparison.arm
+    read = next((arm for arm in cell.task.arms if arm.name == name), cell.task)
+    product = c.delta.value * declared.comparison.delta.value
+    return {
+        "pair": cell.pair.name,
+        "question": cell.label,
+        "metric": cell.metric,
+        "arm": name,
+        "regions": " + ".join(read.regions),
+        "balanced": read.balanced,
+        "pre": c.pre.value,
+        "post": c.post.value,
+        "delta": c.delta.value,
+        "delta_low": c.delta.low,
+        "delta_high": c.delta.high,
+        "same_sign": product > 0 if name and product else None,
+    }
 
 
 def _place(cell: Cell) -> tuple[str, str, int, str]:
@@ -220,7 +265,7 @@ def left_out_table(records: Iterable[RunRecord]) -> pd.DataFrame:
     for record in records:
         for split, card in record.splits.items():
             for reason, count in card.left_out.items():
-                key = (record.task.name, split, reason, count, card.n)
+                key = (record.task.label, split, reason, count, card.n)
                 seen.setdefault(key, []).append(record.pair.name)
     rows = [
         {"task": task, "split": split, "reason": reason, "left_out": count, "used": n,
@@ -236,7 +281,7 @@ def provenance_table(records: Iterable[RunRecord]) -> pd.DataFrame:
         [
             {
                 "pair": record.pair.name,
-                "task": record.task.name,
+                "task": record.task.label,
                 "rows": "; ".join(
                     f"{split} {card.n} rows in {card.clusters} clusters, {card.rows_digest[:12]}"
                     for split, card in record.splits.items()

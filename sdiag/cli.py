@@ -7,7 +7,17 @@ from typing import Annotated
 import typer
 
 from degradation.errors import SdiagError
-from sdiag.commands import cache, encoders, extract, probe, provenance, report, scenes
+from sdiag.commands import (
+    audit,
+    cache,
+    doctor,
+    encoders,
+    extract,
+    probe,
+    provenance,
+    report,
+    scenes,
+)
 
 __all__ = ["app", "main"]
 
@@ -26,6 +36,8 @@ app = typer.Typer(
 app.command("extract", epilog=extract.EXAMPLES)(extract.extract)
 app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
 app.command("report", epilog=report.EXAMPLES)(report.report)
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+app.command("audit", epilog=audit.EXAMPLES)(audit.audit)
 app.command("encoders", epilog=encoders.EXAMPLES)(encoders.encoders)
 app.command("provenance", epilog=provenance.EXAMPLES)(provenance.provenance)
 app.add_typer(scenes.app, name="scenes")

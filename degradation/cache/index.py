@@ -77,6 +77,7 @@ def _write_rows(file: h5py.File, rows: Rows, left_out: Sequence[LeftOut]) -> Non
     ):
         _write_text(file, name, column)
     file.create_dataset("points", data=rows.points)
+    file.create_dataset("sizes", data=rows.sizes)
     for group, columns in (("boxes", rows.boxes), ("labels", rows.labels)):
         # The order of label sets and roles is kept, which HDF5 alone would sort.
         parent = file.create_group(group, track_order=True)
@@ -117,10 +118,13 @@ def read_rows(file: h5py.File) -> Rows:
     left_out = zip(
         file["left_out/ids"].asstr()[:], file["left_out/reasons"].asstr()[:], strict=True
     )
+    # Caches of earlier versions have no sizes; an empty column stands for none known.
+    sizes = file["sizes"][()] if "sizes" in file else np.zeros((0, 2), dtype=np.int64)
     return Rows(
         **text,
         boxes={role: column[()] for role, column in file["boxes"].items()},
         labels={name: column[()] for name, column in file["labels"].items()},
         points=file["points"][()],
         left_out=tuple(LeftOut(id=name, reason=reason) for name, reason in left_out),
+        sizes=sizes,
     )

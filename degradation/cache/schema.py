@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from degradation.encoders.encoder import EncoderInfo, Origin
 from degradation.errors import CacheError
-from degradation.tasks.task import TaskSpec
+from degradation.tasks.task import Arm, TaskSpec
 
 __all__ = [
     "INDEX",
@@ -169,7 +169,8 @@ def spec_from(record: Mapping[str, Any]) -> TaskSpec:
         for name in ("label_sets", "metrics")
     }
     lists = {name: tuple(record[name]) for name in ("roles", "regions")}
-    return TaskSpec(**{**record, **named, **lists})
+    arms = [Arm(**{**one, "regions": tuple(one["regions"])}) for one in record.get("arms", ())]
+    return TaskSpec(**{**record, **named, **lists, "arms": tuple(arms)})
 
 
 def encoder_from(record: Mapping[str, Any]) -> EncoderInfo:

@@ -38,6 +38,7 @@ from degradation.tasks.task import Kind, Rows, Task, TaskSpec
 __all__ = ["scenes_task"]
 
 SEED = 0
+SIDE = 128
 STILL = {"train": 1500, "val": 300, "test": 1200}
 CLIPS = {"train": 1000, "val": 250, "test": 1000}
 CLIP_FRAMES = (0, 2, 4)
@@ -186,6 +187,7 @@ def _read(framing: str, split: str) -> Rows:
         },
         points=_points(middles, framing, split),
         clusters=np.array([scene.cluster for scene in middles], dtype=object),
+        sizes=np.full((n if framing == "gaze" else 0, 2), SIDE, dtype=np.int64),
     )
 
 
@@ -203,4 +205,4 @@ def _points(scenes: list[Scene], framing: str, split: str) -> np.ndarray:
 
 def _open(reference: str) -> Image:
     framing, split, index, frame = reference.split("/")
-    return render(compose(framing, split, int(index), seed=SEED, frame=int(frame)))
+    return render(compose(framing, split, int(index), seed=SEED, frame=int(frame)), SIDE)

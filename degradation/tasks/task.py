@@ -16,7 +16,7 @@ from PIL.Image import Image
 
 from degradation.errors import DataError
 
-__all__ = ["Kind", "LeftOut", "Rows", "Task", "TaskSpec"]
+__all__ = ["Arm", "Kind", "LeftOut", "Rows", "Task", "TaskSpec"]
 
 Kind = Literal["classes", "pair-classes", "gaze", "track"]
 
@@ -45,6 +45,8 @@ class Rows:
         clusters: The unit that is resampled (subject, picture, clip), object array of str,
             shape (n,).
         left_out: Rows of this split that were not used.
+        sizes: Width and height of the (first) picture in pixels, upright, shape (n, 2); 0 where
+            they are not known, as everywhere if none are given.
     """
 
     ids: np.ndarray
@@ -54,6 +56,7 @@ class Rows:
     points: Float32[np.ndarray, "n a 2"]
     clusters: np.ndarray
     left_out: tuple[LeftOut, ...] = ()
+    sizes: Int64[np.ndarray, "_ 2"] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
 
     def __post_init__(self) -> None:
         """Check that all columns have n entries and that ids are unique.
@@ -62,7 +65,10 @@ class Rows:
             DataError: Naming the column, or the first repeated id.
         """
         n = len(self.ids)
+        if not len(self.sizes):
+            object.__setattr__(self, "sizes", np.zeros((n, 2), dtype=np.int64))
         columns = {"pictures": self.pictures, "points": self.points, "clusters": self.clusters}
+        columns["sizes"] = self.sizes
         columns |= {f"boxes[{role}]": column for role, column in self.boxes.items()}
         columns |= {f"labels[{name}]": column for name, column in self.labels.items()}
         for name, column in columns.items():
@@ -89,6 +95,7 @@ class Rows:
             points=self.points[index],
             clusters=self.clusters[index],
             left_out=self.left_out,
+            sizes=self.sizes[index],
         )
 
     def digest(self) -> str:
@@ -104,10 +111,27 @@ class Rows:
         arrays = {f"boxes/{role}": column for role, column in self.boxes.items()}
         arrays |= {f"labels/{name}": column for name, column in self.labels.items()}
         arrays["points"] = self.points
+        if self.sizes.any():
+            arrays["sizes"] = self.sizes
         for name in sorted(arrays):
             sha.update(f"{name}{arrays[name].shape}".encode())
             sha.update(np.ascontiguousarray(arrays[name]).tobytes())
         return sha.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A second way to probe a task, beside the confirmatory one of its `TaskSpec`.
+
+    Attributes:
+        name: For reports: `image`, `unweighted`.
+        regions: The pooled regions that the probe reads, concatenated in this order.
+        balanced: Whether every class has the same weight in the fit.
+    """
+
+    name: str
+    regions: tuple[str, ...]
+    balanced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +149,11 @@ class TaskSpec:
         metrics: Metric names by question (a label set, or `gaze`); the first is confirmatory.
         cluster: What a cluster is: `subject`, `picture`, `clip` ...
         source: Where the rows come from, with the version or seed that decides them.
+        balanced: Whether every class has the same weight in the fit, as where the training rows
+            are skewed and the test rows are not.
+        arms: Further ways to probe the same features, never confirmatory.
+        crop: Role of the box to which pictures are cut unless another geometry is asked for; empty
+            for the whole picture.
     """
 
     name: str
@@ -136,6 +165,9 @@ class TaskSpec:
     metrics: Mapping[str, tuple[str, ...]]
     cluster: str
     source: str
+    balanced: bool = False
+    arms: tuple[Arm, ...] = ()
+    crop: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +179,12 @@ class Task:
         splits: Names of the splits, in reading order; ("all",) where the data have none.
         read: Split name to rows.
         open: Picture reference to a picture in any mode; `degradation.pixels` makes it RGB.
+        known: By split, how many samples the owners' release has, those that are left out
+            included; only splits whose number is known.
     """
 
     spec: TaskSpec
     splits: tuple[str, ...]
     read: Callable[[str], Rows] = field(repr=False)
     open: Callable[[str], Image] = field(repr=False)
+    known: Mapping[str, int] = field(default_factory=dict)

@@ -115,7 +115,8 @@ def extract(
         typer.Option(
             metavar="ROLE",
             help="Cut each picture to its box of this role first, for example face. Rows without "
-            "one are left out.",
+            "one are left out. Default: what the task says; `image` for whole pictures.",
+            show_default=False,
         ),
     ] = None,
     margin: Annotated[

@@ -12,7 +12,8 @@ __all__ = ["EXAMPLES", "probe", "probe_cached"]
 
 EXAMPLES = (
     "Examples:  sdiag probe  |  sdiag probe --task scenes-gaze  |  "
-    "sdiag probe --task affectnet --model qwen2-vl --block 31"
+    "sdiag probe --task affectnet --model qwen2-vl --block 31  |  "
+    "sdiag probe --task pisc-domain --rows clean"
 )
 
 
@@ -26,6 +27,20 @@ def probe(
         list[int] | None, typer.Option(help="Block to probe; repeat. Default: all cached.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of folds and bootstrap.")] = 0,
+    arms: Annotated[
+        bool,
+        typer.Option(
+            help="Also read the features in the task's other ways (other regions, other class "
+            "weights), at the declared block or at those named; they carry no verdict."
+        ),
+    ] = True,
+    rows: Annotated[
+        str | None,
+        typer.Option(
+            help="Probe only the rows of the lists of this name, which `sdiag audit --clean` "
+            "makes. The run stands beside that on all rows, as TASK@NAME."
+        ),
+    ] = None,
     draws: Annotated[int, typer.Option(help="Bootstrap draws.", min=100)] = 2000,
     margin: Annotated[
         float, typer.Option(help="Points below which a difference is too small to matter.", min=0)
@@ -51,11 +66,14 @@ def probe(
         blocks=tuple(block) if block else None,
         seed=seed,
         draws=draws,
+        arms=arms,
+        row_list=rows or "",
     )
     records = [
         record
         for record in read_records(results)
-        if (task is None or record.task.name in task)
+        if record.task.row_list == (rows or "")
+        and (task is None or record.task.name in task)
         and (model is None or record.pair.name in model)
     ]
     table = verdict_table(records, margin=margin)
@@ -73,6 +91,8 @@ def probe_cached(
     blocks: tuple[int, ...] | None = None,
     seed: int = 0,
     draws: int = 2000,
+    arms: bool = True,
+    row_list: str = "",
 ) -> None:
     """Probe the cached pairs that the names select and write their records."""
     from tqdm import tqdm
@@ -112,4 +132,14 @@ def probe_cached(
         )
     for pair, task in (bar := tqdm(selected, unit="task", desc="probe")):
         bar.set_postfix_str(f"{pair} {task}")
-        probe_pair(cache, task, pair, results=results, blocks=blocks, seed=seed, draws=draws)
+        probe_pair(
+            cache,
+            task,
+            pair,
+            results=results,
+            blocks=blocks,
+            seed=seed,
+            draws=draws,
+            arms=arms,
+            row_list=row_list,
+        )

@@ -1,5 +1,6 @@
-"""`sdiag scenes`: look at the rendered world, or train the pair `tiny` on it again."""
+"""`sdiag scenes`: look at the rendered world, export it, or train the pair `tiny` on it again."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -8,6 +9,11 @@ import typer
 from sdiag.commands.options import Json, emit
 
 __all__ = ["app"]
+
+EXPORT = (
+    "Examples:  sdiag scenes export --as pisc pisc-mini  |  sdiag scenes export --as pisc  |  "
+    "sdiag scenes export --as pisc faulty --quirk box-outside --quirk both-orders"
+)
 
 app = typer.Typer(
     help="The rendered social world and the pair that was trained on it.",
@@ -29,6 +35,55 @@ def preview(
     sheet = contact_sheet(seed=seed)
     sheet.save(out)
     emit({"file": str(out), "size": sheet.size}, f"Contact sheet: {out}", as_json=json)
+
+
+@app.command(epilog=EXPORT)
+def export(
+    name: Annotated[
+        str, typer.Option("--as", help="Data set: affectnet, hagrid, gazefollow, pisc or lam.")
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DIR",
+            help="New or empty folder. Without it, nothing is written and quirks are listed.",
+        ),
+    ] = None,
+    quirk: Annotated[
+        list[str] | None,
+        typer.Option(help="Fault of the real data set to put in; repeat for several."),
+    ] = None,
+    scale: Annotated[
+        float, typer.Option(help="Factor on the number of samples; 1 is enough to probe.", min=0.01)
+    ] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the world.")] = 0,
+    json: Json = False,
+) -> None:
+    """Write a miniature of a data set, as its owners ship it, out of rendered scenes."""
+    from degradation.scenes.export.registry import MINIATURES, quirks_of
+    from degradation.scenes.export.registry import export as write
+
+    known = quirks_of(name)
+    if folder is None:
+        width = max(map(len, known))
+        lines = [f"{one:<{width}}  {text}" for one, text in known.items()]
+        emit({"as": name, "quirks": dict(known)}, "\n".join(lines), as_json=json)
+        return
+    write(name, folder, seed=seed, scale=scale, quirks=quirk or ())
+    tasks, root = MINIATURES[name], shlex.quote(str(folder))
+    chosen = {one: known[one] for one in quirk or ()}
+    lines = [
+        f"Wrote a miniature of {name} to {folder}.",
+        *(f"With {one}: {text}." for one, text in chosen.items()),
+        f"Next:  sdiag doctor --task {tasks[0]} --data-root {root}",
+        f"       sdiag extract {' '.join(f'--task {task}' for task in tasks)} --data-root {root}",
+    ]
+    emit(
+        {"as": name, "folder": str(folder), "tasks": tasks, "quirks": chosen, "scale": scale}
+        | {"seed": seed},
+        "\n".join(lines),
+        as_json=json,
+    )
 
 
 @app.command(epilog="Example:  sdiag scenes train --out my-tiny --seed 1")

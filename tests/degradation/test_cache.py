@@ -61,6 +61,23 @@ def test_what_is_written_is_read_back(tmp_path):
     assert features.key == key(storage="float32")
 
 
+def test_sizes_travel_along_and_caches_without_them_are_read(tmp_path):
+    sizes = np.arange(2 * N).reshape(N, 2)
+    sized = replace(rows(), sizes=sizes)
+    assert sized.digest() != rows().digest()
+    assert replace(rows(), sizes=np.zeros((N, 2), np.int64)).digest() == rows().digest()
+    address = fill(tmp_path, key(), of=sized)
+    features = open_features(tmp_path, address)
+    np.testing.assert_array_equal(features.rows.sizes, kept(sizes))
+    with h5py.File(tmp_path / "features" / address / "index.h5", "a") as file:
+        del file["sizes"]
+    older = open_features(tmp_path, address).rows
+    np.testing.assert_array_equal(older.sizes, np.zeros((N - 1, 2)))
+    assert older.digest() == rows().take(np.delete(np.arange(N), LEFT_OUT)).digest()
+    with pytest.raises(DataError, match="in sizes"):
+        replace(rows(), sizes=sizes[:3])
+
+
 def test_float16_is_close_and_says_how_close(tmp_path):
     address = fill(tmp_path, key())
     features, exact = open_features(tmp_path, address), kept(arrays()["tokens/2"])

@@ -52,6 +52,12 @@ def test_gaze_has_several_annotators_on_test_around_the_same_target() -> None:
     assert np.median(test[seen].std(axis=1)) == pytest.approx(0.03, abs=0.01)
 
 
+def test_gaze_pictures_have_the_sizes_that_are_said() -> None:
+    task = get_task("scenes-gaze")
+    rows = task.read("val")
+    assert task.open(rows.pictures[0, 0]).size == tuple(rows.sizes[0]) == (128, 128)
+
+
 def test_reading_twice_gives_the_same_rows() -> None:
     first, second = (get_task("scenes-looking").read("val").digest() for _ in range(2))
     assert first == second

@@ -11,11 +11,27 @@ from degradation.errors import ConfigError, DataError
 from degradation.tasks import DEFAULT_TASKS, Task, get_task, registry, task_names
 
 
-@pytest.mark.parametrize("name", task_names())
-def test_every_listed_task_is_built_under_its_name(name):
+@pytest.mark.parametrize("name", DEFAULT_TASKS)
+def test_every_default_task_is_built_under_its_name(name):
     task = get_task(name)
     assert isinstance(task, Task)
     assert task.spec.name == name
+
+
+@pytest.mark.parametrize("name", registry.on_disk_tasks())
+def test_every_data_set_asks_for_its_folder(name):
+    with pytest.raises(ConfigError, match=f"{name}.*--data-root"):
+        get_task(name)
+    assert registry.about_task(name).layout
+
+
+@pytest.mark.parametrize(
+    ("name", "help_"),
+    [("scenes-gaze", "affectnet"), ("piscs-domain", "Did you mean 'pisc-domain'")],
+)
+def test_there_is_nothing_to_say_of_what_others_do_not_ship(name, help_):
+    with pytest.raises(ConfigError, match=help_):
+        registry.about_task(name)
 
 
 def test_default_tasks_need_no_data():
@@ -29,6 +45,18 @@ def test_listing_imports_neither_torch_nor_any_task():
         "import sys, degradation.tasks as t; t.task_names(); "
         "print([m for m in ('torch', 'pandas', 'pyarrow', 'sklearn', 'degradation.tasks.manifest', "
         "'degradation.tasks.scenes') if m in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_data_set_imports_torch_or_decoders_of_videos():
+    script = (
+        "import sys; from degradation.tasks import registry as r; "
+        "[r.about_task(name) for name in r.on_disk_tasks()]; "
+        "print([m for m in ('torch', 'pandas', 'sklearn', 'av') if m in sys.modules])"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True

@@ -79,16 +79,17 @@ def make_rows(split, labels, *, rng, roles=("face",), points=None, per_cluster=2
         labels={name: np.asarray(one, np.int64) for name, one in labels.items()},
         points=np.zeros((n, 0, 2), np.float32) if points is None else points.astype(np.float32),
         clusters=np.array([f"{split}-c{i // per_cluster}" for i in range(n)], dtype=object),
+        sizes=np.full((0 if points is None else n, 2), (64, 48)),
     )
 
 
 def make_spec(
-    name="made-up", *, label_sets, metrics, kind="classes", roles=("face",), regions=None
+    name="made-up", *, label_sets, metrics, kind="classes", roles=("face",), regions=None, **more
 ):
     return TaskSpec(
         name=name, kind=kind, social=True, label_sets=label_sets, roles=roles,
         regions=roles if regions is None else regions, metrics=metrics, cluster="picture",
-        source="a test",
+        source="a test", **more,
     )  # fmt: skip
 
 

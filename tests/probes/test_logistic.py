@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from degradation.errors import DataError
-from probes.logistic import fit_logistic, prepare
+from probes.logistic import Basis, fit_logistic, prepare
+from probes.problems import balanced_weights
 
 STRENGTHS = (1e-3, 3e-2, 1.0, 10.0)
 
@@ -25,11 +26,12 @@ def z_score(x):
     return np.where(deviation > 0, (x - x.mean(axis=0)) / np.where(deviation > 0, deviation, 1), 0)
 
 
-def sklearn_fit(z, labels, strength):
+def sklearn_fit(z, labels, strength, weights=None, **options):
     """The same objective in scikit-learn's terms: C = 1 / (n s), 2 / (n s) for two classes."""
     factor = 2 if len(np.unique(labels)) == 2 else 1
-    model = LogisticRegression(C=factor / (len(z) * strength), tol=1e-9, max_iter=50_000)
-    return model.fit(z, labels)
+    total = len(z) if weights is None else weights.sum()
+    model = LogisticRegression(C=factor / (total * strength), tol=1e-9, max_iter=50_000, **options)
+    return model.fit(z, labels, sample_weight=weights)
 
 
 CASES = {
@@ -172,3 +174,114 @@ def test_features_that_are_not_finite_are_refused(bad):
 def test_no_rows_are_refused():
     with pytest.raises(DataError, match="at least one row"):
         prepare(np.empty((0, 3), np.float32))
+
+
+def skewed(n=240, d=8, c=4, seed=10):
+    """Classes with shares from a half down to a few rows."""
+    x, labels = planted(4 * n, d, c, seed)
+    keep = np.random.default_rng(seed).random(4 * n) < np.array([1.0, 0.3, 0.1, 0.03])[labels]
+    keep[:c] = True
+    return x[keep][:n], labels[keep][:n]
+
+
+def weights_of(kind, labels):
+    if kind == "balanced":
+        return balanced_weights(labels)
+    return np.random.default_rng(11).uniform(0.1, 5, len(labels))
+
+
+@pytest.mark.parametrize("kind", ["balanced", "any"])
+@pytest.mark.parametrize("c", [2, 4])
+def test_the_weighted_optimum_is_scikit_learns(kind, c):
+    x, labels = skewed(c=c)
+    weights = weights_of(kind, labels)
+    path = fit_logistic(prepare(x), labels, STRENGTHS, n_classes=c, row_weights=weights)
+    for i, strength in enumerate(STRENGTHS):
+        reference = sklearn_fit(z_score(x), labels, strength, weights)
+        ours = path.coefficients()[i]
+        np.testing.assert_allclose(
+            ours[1:] - ours[:1] if c == 2 else ours, reference.coef_, atol=1e-4
+        )
+        np.testing.assert_allclose(
+            path.probabilities(x)[i], reference.predict_proba(z_score(x)), atol=1e-4
+        )
+        if kind == "balanced":
+            named = sklearn_fit(z_score(x), labels, strength, class_weight="balanced")
+            np.testing.assert_allclose(
+                path.probabilities(x)[i], named.predict_proba(z_score(x)), atol=1e-4
+            )
+
+
+def test_at_the_weighted_optimum_the_gradient_is_zero_by_direct_sums():
+    x, labels = skewed()
+    weights = weights_of("any", labels)
+    path = fit_logistic(prepare(x), labels, STRENGTHS, n_classes=4, row_weights=weights)
+    z, share = z_score(x), weights / weights.sum()
+    for strength, coefficients, p in zip(
+        STRENGTHS, path.coefficients(), path.probabilities(x), strict=True
+    ):
+        gradient, bias = strength * coefficients, np.zeros(4)
+        for i in range(len(z)):
+            residual = share[i] * (p[i] - np.eye(4)[labels[i]])
+            gradient += np.outer(residual, z[i])
+            bias += residual
+        assert np.abs(gradient).max() < 1e-6
+        assert np.abs(bias).max() < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["balanced", "any"])
+def test_the_certificate_bounds_the_true_distance_under_weights(kind):
+    x, labels = skewed()
+    weights = weights_of(kind, labels)
+    loose, gapped, tight = (
+        fit_logistic(prepare(x), labels, STRENGTHS, n_classes=4, row_weights=weights, **stop)
+        for stop in ({"precision": 0.3}, {"precision": 0.3, "gap": 1e-3}, {})
+    )
+
+    def objective(path):
+        own = path.log_probabilities(x)[:, np.arange(len(x)), labels]
+        norm = (path.coefficients() ** 2).sum(axis=(1, 2))
+        return -own @ (weights / weights.sum()) + path.strengths / 2 * norm
+
+    for path in (loose, gapped):
+        excess = objective(path) - objective(tight)
+        away = np.linalg.norm(
+            (path.coefficients() - tight.coefficients()).reshape(len(STRENGTHS), -1), axis=1
+        )
+        assert (excess <= path.certificate.gap + 1e-12).all()
+        assert (away <= path.certificate.distance + 1e-6).all()
+    assert (loose.certificate.gap > 0).any()
+    assert tight.certificate.converged.all()
+    assert (tight.certificate.gap <= 1e-9).all()
+
+
+def test_weights_of_one_value_change_nothing():
+    x, labels = skewed()
+    plain, even = (
+        fit_logistic(prepare(x), labels, STRENGTHS, n_classes=4, row_weights=weights)
+        for weights in (None, np.full(len(x), 7.0))
+    )
+    np.testing.assert_allclose(even.probabilities(x), plain.probabilities(x), atol=1e-6)
+
+
+def test_whole_weights_are_repeated_rows():
+    x, labels = skewed(n=80)
+    counts = np.random.default_rng(12).integers(1, 5, len(x))
+    basis = prepare(x)
+    repeated = Basis(
+        basis.mean, basis.scale, basis.rotation,
+        basis.rows[:, np.repeat(np.arange(len(x)), counts)].contiguous(), basis.spread,
+    )  # fmt: skip
+    one = fit_logistic(basis, labels, STRENGTHS, n_classes=4, row_weights=counts.astype(float))
+    two = fit_logistic(repeated, np.repeat(labels, counts), STRENGTHS, n_classes=4)
+    np.testing.assert_allclose(one.coefficients(), two.coefficients(), atol=1e-5)
+    np.testing.assert_allclose(one.certificate.gap, two.certificate.gap, atol=1e-9)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan, np.inf])
+def test_weights_that_are_not_positive_are_refused(bad):
+    x, labels = skewed(n=40)
+    weights = np.ones(len(x))
+    weights[3] = bad
+    with pytest.raises(DataError, match="positive and finite"):
+        fit_logistic(prepare(x), labels, [1.0], n_classes=4, row_weights=weights)

@@ -5,19 +5,18 @@ from hypothesis import strategies as st
 from sklearn.metrics import (
     accuracy_score,
     average_precision_score,
+    balanced_accuracy_score,
     f1_score,
     recall_score,
-    roc_auc_score,
 )
 
 from degradation.errors import ConfigError, DataError
-from probes.gaze import cell_of
+from probes import average_precision as average_precision_module
+from probes.average_precision import average_precision, rank
 from probes.metrics import (
     ClassOutcome,
-    average_precision,
     delta,
     evaluate,
-    gaze_outcome,
     resolve,
 )
 
@@ -59,6 +58,13 @@ def test_class_metrics_are_scikit_learns(ties):
     assert value("accuracy", one)[0] == pytest.approx(accuracy_score(one.labels, hit))
     assert value("micro_f1", one)[0] == pytest.approx(f1_score(one.labels, hit, average="micro"))
     assert value("macro_f1", one)[0] == pytest.approx(f1_score(one.labels, hit, average="macro"))
+    balanced = balanced_accuracy_score(one.labels, hit)
+    assert value("macro_recall", one)[0] == pytest.approx(balanced)
+    expected = np.mean(
+        [average_precision_score(one.labels == k, one.scores[:, k]) for k in range(len(CLASSES))]
+    )
+    assert value("mean_average_precision_plain", one)[0] == pytest.approx(expected)
+    assert value("mean_average_precision", one)[0] > expected
     recalls = recall_score(one.labels, hit, average=None)
     for k, name in enumerate(CLASSES):
         assert value(f"recall:{name}", one)[0] == pytest.approx(recalls[k])
@@ -67,8 +73,8 @@ def test_class_metrics_are_scikit_learns(ties):
 def test_weights_are_repeated_rows_for_every_metric():
     one = outcome(30, ties=True)
     counts = np.random.default_rng(1).integers(0, 4, size=(5, 30))
-    ranked = ["mean_average_precision", "average_precision:sad"]
-    for name in ["accuracy", "macro_f1", "recall:mad", *ranked]:
+    ranked = ["mean_average_precision", "mean_average_precision_plain", "average_precision:sad"]
+    for name in ["accuracy", "micro_f1", "macro_f1", "macro_recall", "recall:mad", *ranked]:
         weighted = value(name, one, counts.astype(np.float32))
         for row, found in zip(counts, weighted, strict=True):
             repeated = ClassOutcome(np.repeat(one.labels, row), np.repeat(one.scores, row, axis=0))
@@ -91,22 +97,35 @@ def test_average_precision_is_the_direct_sum(n, seed, levels):
     positive[0] = True
     weights = rng.integers(0, 3, n).astype(float)
     weights[0] = 1.0
-    found = average_precision(scores, positive, weights[None])[0]
+    found = average_precision(rank(scores, positive), weights[None])[0]
     assert found == pytest.approx(envelope_by_hand(scores, positive, weights))
-    assert found >= average_precision_score(positive, scores, sample_weight=weights) - 1e-12
+    plain = average_precision(rank(scores, positive), weights[None], envelope=False)[0]
+    expected = average_precision_score(positive, scores, sample_weight=weights)
+    assert plain == pytest.approx(expected)
+    assert found >= plain - 1e-12
     shuffled = rng.permutation(n)
-    again = average_precision(scores[shuffled], positive[shuffled], weights[None, shuffled])[0]
-    assert found == pytest.approx(again)
+    ranking = rank(scores[shuffled], positive[shuffled])
+    assert found == pytest.approx(average_precision(ranking, weights[None, shuffled])[0])
 
 
 def test_average_precision_at_the_ends():
     positive = np.array([True, True, False, False])
     even = np.ones((1, 4))
-    assert average_precision(np.array([4.0, 3, 2, 1]), positive, even)[0] == 1
-    assert average_precision(np.zeros(4), positive, even)[0] == 0.5
-    assert np.isnan(average_precision(np.zeros(4), np.zeros(4, bool), even)[0])
+    assert average_precision(rank(np.array([4.0, 3, 2, 1]), positive), even)[0] == 1
+    level = rank(np.zeros(4), positive)
+    assert average_precision(level, even)[0] == 0.5
+    assert np.isnan(average_precision(rank(np.zeros(4), np.zeros(4, bool)), even)[0])
     drawn = np.array([[0.0, 0, 1, 1], [1, 0, 0, 0]])
-    np.testing.assert_array_equal(average_precision(np.zeros(4), positive, drawn), [np.nan, 1])
+    np.testing.assert_array_equal(average_precision(level, drawn), [np.nan, 1])
+
+
+def test_blocks_of_draws_change_no_average_precision(monkeypatch):
+    rng = np.random.default_rng(4)
+    ranking = rank(rng.random(20), rng.random(20) < 0.5)
+    weights = rng.integers(0, 3, (11, 20)).astype(np.float32)
+    whole = average_precision(ranking, weights)
+    monkeypatch.setattr(average_precision_module, "BLOCK", 40)
+    np.testing.assert_array_equal(average_precision(ranking, weights), whole)
 
 
 def test_mean_average_precision_is_the_mean_over_classes_present():
@@ -134,6 +153,39 @@ def test_looking_at_me_averages_both_sides():
     assert found == pytest.approx(expected)
 
 
+def test_two_classes_are_parted_at_a_half():
+    p = np.array([0.1, 0.49, 0.5, 0.51, 0.9], np.float32)
+    one = ClassOutcome(np.array([0, 1, 0, 1, 0]), np.stack([1 - p, p], axis=1))
+    np.testing.assert_array_equal(one.predicted, p > 0.5)
+    assert value("accuracy", one, classes=("no", "yes"))[0] == pytest.approx(3 / 5)
+
+
+def test_hagrids_number_is_called_what_it_is():
+    assert resolve("micro_f1", CLASSES).label == "micro F1 = accuracy (HaGRID's official F1)"
+
+
+def test_metrics_without_what_they_need_are_undefined_and_say_when():
+    lone = ClassOutcome(np.full(6, 1), outcome(6).scores)
+    for name, why in (
+        ("recall:sad", "no row is of class sad"),
+        ("average_precision:mad", "no row is of class mad"),
+        ("mean_average_precision", "fewer than two classes"),
+        ("mean_average_precision_plain", "fewer than two classes"),
+    ):
+        assert np.isnan(value(name, lone)[0])
+        assert why in resolve(name, CLASSES).undefined
+    pair = ClassOutcome(np.zeros(4, np.int64), lone.scores[:4, :2])
+    assert np.isnan(value("binary_mean_average_precision", pair, classes=("no", "yes"))[0])
+    for name in ("accuracy", "macro_f1", "macro_recall", "recall:glad"):
+        assert np.isfinite(value(name, lone)[0])
+
+
+def test_macro_recall_averages_over_classes_with_rows():
+    labels = np.array([0, 0, 1, 1])
+    one = ClassOutcome(labels, np.eye(4, dtype=np.float32)[[0, 1, 1, 2]])
+    assert value("macro_recall", one)[0] == pytest.approx((1 / 2 + 1 / 2) / 2)
+
+
 def test_unknown_metrics_are_refused():
     for name in ("acuracy", "recall:happy", "auc_score", "binary_mean_average_precision"):
         with pytest.raises(ConfigError, match="Expected a metric among"):
@@ -152,35 +204,3 @@ def test_delta_is_negative_when_worse():
     assert delta(0.8, 0.7, score) == pytest.approx(-10)
     assert delta(0.1, 0.2, error) == pytest.approx(-10)
     assert str(delta(0.1, 0.1, error)) == "0.0"
-
-
-def annotated(seed=0, n=20, grid=(5, 6)):
-    rng = np.random.default_rng(seed)
-    points = rng.uniform(0, 1, (n, 4, 2))
-    points[::2, 2:] = np.nan
-    points[1, 1] = points[1, 0]  # two annotators in one cell
-    heat = rng.integers(0, 8, (n, grid[0] * grid[1])) / 8  # many ties
-    predicted = rng.uniform(0, 1, (n, 2))
-    return heat, predicted, points, grid
-
-
-def test_gaze_metrics_are_direct_sums_and_scikit_learns():
-    heat, predicted, points, grid = annotated()
-    values = gaze_outcome(heat, predicted, points, cell_of(points, grid)).values
-    for i in range(len(heat)):
-        own = points[i][~np.isnan(points[i, :, 0])]
-        distance = np.linalg.norm(own - predicted[i], axis=1)
-        mean = np.linalg.norm(own.mean(axis=0) - predicted[i])
-        assert values["average_l2_error"][i] == pytest.approx(mean)
-        assert values["minimum_l2_error"][i] == pytest.approx(distance.min())
-        target = np.zeros(grid, dtype=int)
-        for x, y in own:
-            target[int(y * grid[0]), int(x * grid[1])] = 1
-        expected = roc_auc_score(target.ravel(), heat[i])
-        assert values["auc_score"][i] == pytest.approx(expected)
-
-
-def test_auc_is_undefined_where_every_cell_is_a_target():
-    points = np.full((1, 1, 2), 0.5)
-    values = gaze_outcome(np.ones((1, 1)), points[:, 0], points, cell_of(points, (1, 1))).values
-    assert np.isnan(values["auc_score"][0])

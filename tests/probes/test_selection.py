@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.utils.class_weight import compute_sample_weight
 
 from degradation.errors import DataError
 from probes.bootstrap import stream
-from probes.problems import ClassProblem, Features
+from probes.problems import ClassProblem, Features, balanced_weights
 from probes.selection import STRENGTHS, clustered_folds, make_plan, read_out
 
 
@@ -192,3 +193,29 @@ def test_weak_strengths_are_tried_only_where_the_data_ask_for_them(best, asked):
     readout = read_out(recorder, plan)
     assert readout.strength == min(STRENGTHS, key=lambda s: abs(np.log(s / best)))
     assert sum(len(strengths) for _, strengths, final in recorder.fitted if not final) == asked
+
+
+def test_balanced_weights_are_scikit_learns():
+    labels = np.random.default_rng(2).choice([0, 2, 3], 50, p=[0.8, 0.15, 0.05])
+    np.testing.assert_allclose(balanced_weights(labels), compute_sample_weight("balanced", labels))
+
+
+def test_a_balanced_problem_fits_and_chooses_as_if_classes_had_equal_shares():
+    rng = np.random.default_rng(3)
+    labels = np.where(rng.random(300) < 0.1, 1, 0)
+    x = rng.normal(size=(300, 4)) + 0.7 * labels[:, None]
+    rows = np.arange(200)
+    plain, balanced = (
+        ClassProblem(Features(x), labels, 2, flag).fit(rows, [0.01, 1.0], final=True)
+        for flag in (False, True)
+    )
+    held = np.arange(200, 300)
+    # A free bias makes the mean probability that of the (weighted) class shares.
+    share = labels[rows].mean()
+    np.testing.assert_allclose(plain.scores(rows)[:, :, 1].mean(axis=1), share, atol=1e-3)
+    weights = balanced_weights(labels[rows])
+    mean = (balanced.scores(rows)[:, :, 1] * weights).sum(axis=1) / weights.sum()
+    np.testing.assert_allclose(mean, 0.5, atol=1e-3)
+    own = -np.log(balanced.scores(held)[:, np.arange(100), labels[held]])
+    expected = [np.mean([one[labels[held] == k].mean() for k in (0, 1)]) for one in own]
+    np.testing.assert_allclose(balanced.losses(held).mean(axis=1), expected)

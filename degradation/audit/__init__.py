@@ -1,0 +1,23 @@
+"""Leakage between the splits of data sets: shared files, near-duplicates, clusters, labels."""
+
+from degradation.audit.audit import (
+    RADIUS,
+    Audit,
+    RowList,
+    SplitCount,
+    audit_tasks,
+    write_clean_lists,
+)
+from degradation.audit.implied_labels import ImpliedLabels
+from degradation.audit.overlaps import Overlap
+
+__all__ = [
+    "RADIUS",
+    "Audit",
+    "ImpliedLabels",
+    "Overlap",
+    "RowList",
+    "SplitCount",
+    "audit_tasks",
+    "write_clean_lists",
+]
