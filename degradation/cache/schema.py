@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+LATER = ("arms", "balanced", "crop")  # fields of a task
 INDEX = "index.h5"
 KEY = "key.json"
 
@@ -104,8 +105,16 @@ class Key:
 
     @property
     def hash(self) -> str:
-        """SHA-256 over the canonical JSON of the key, in hexadecimal."""
-        text = json.dumps(plain(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """SHA-256 over the canonical JSON of the key, in hexadecimal.
+
+        Fields of `LATER` came after the first caches; they count where they say something, so that
+        these caches keep their address.
+        """
+        record = plain(self)
+        for name in LATER:
+            if not record["task"][name]:
+                del record["task"][name]
+        text = json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

@@ -32,7 +32,7 @@ from degradation.cache import (
 )
 from degradation.cache.narrow import narrow
 from degradation.cache.schema import slug
-from degradation.errors import ConfigError
+from degradation.errors import ConfigError, DataError
 from degradation.tasks.task import LeftOut
 
 # --- round trip -------------------------------------------------------------------------------
