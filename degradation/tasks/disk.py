@@ -14,7 +14,7 @@ from typing import Any
 from degradation.errors import ConfigError, DataError
 from degradation.pixels import inside_root
 
-__all__ = ["Pictures", "data_folder", "read_bytes", "read_json", "refused_json"]
+__all__ = ["NO_FILE", "Pictures", "data_folder", "read_bytes", "read_json", "refused_json"]
 
 OUTSIDE_ROOT = "path leaves the data root"
 NO_PATH = "no path"
@@ -89,6 +89,8 @@ def refused_json(path: Path, data: bytes, what: str) -> DataError:
         hint = "It looks cut off" if data.strip()[-1:] not in (b"}", b"]") else "It is damaged"
         return DataError(f"Expected JSON in {path}, found: {what}. {hint}; unpack it again.")
     more = text.lstrip()[end:].lstrip()[:20]
+    if not more:  # one document, with something in it that is no JSON, as NaN
+        return DataError(f"Expected JSON in {path}, found: {what}. Make the file again.")
     return DataError(
         f"Expected one JSON document in {path}, found another text after it ({more!r}). A script "
         "that appends was probably run twice: delete the file and make it again."
