@@ -42,9 +42,8 @@ def measured(
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], RunRecord]:
-    """The concept; and one other question where something is taken away."""
+    """The concept, asked of every pair; the slow test asks the other questions."""
     cases = [(pair, CONCEPT) for pair in PAIRS]
-    cases += [(pair, "scenes-gesture") for pair in ("erased", "folded")]
     return measured(cases, tmp_path_factory.mktemp("cache"), tmp_path_factory.mktemp("results"))
 
 
@@ -72,10 +71,8 @@ def test_rotation_loses_nothing(records: dict[tuple[str, str], RunRecord]) -> No
 
 
 @pytest.mark.parametrize("pair", ["erased", "folded"])
-def test_the_concept_is_lost_and_nothing_else(
-    records: dict[tuple[str, str], RunRecord], pair: str
-) -> None:
-    assert words(records, pair) == {"expression": "degraded", "gesture": "equivalent"}
+def test_the_concept_is_lost(records: dict[tuple[str, str], RunRecord], pair: str) -> None:
+    assert words(records, pair) == {"expression": "degraded"}
 
 
 def test_an_erased_concept_reads_near_chance(records: dict[tuple[str, str], RunRecord]) -> None:

@@ -128,7 +128,13 @@ def orders(count: int) -> dict[str, list[int]]:
     }
 
 
-@pytest.mark.parametrize("name", VIDEOS)
+QUICK = ("long groups with B-frames", "variable rate", "one frame")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=[] if one in QUICK else pytest.mark.slow) for one in VIDEOS],
+)
 def test_every_picture_is_that_of_a_full_unpacking(folder: Path, name: str) -> None:
     expected = unpacked(folder / f"{name}.mp4")
     length = None if name == "variable rate" else len(expected)
