@@ -157,7 +157,8 @@ def roc_auc(
     outside = n - len(rows) * len(columns)
     above, level = outside * (values < 0), outside * (values == 0)
     step = max(1, PIXELS // max(1, len(columns)))
-    for start in range(rows.start, rows.stop, step):
+    # Few pixels can all lie between the cells that are not 0.
+    for start in range(rows.start, rows.stop, step) if columns else ():
         stop = min(start + step, rows.stop)
         lowest, highest = resized.bounds(start, stop)
         above[values < lowest] += (stop - start) * len(columns)
