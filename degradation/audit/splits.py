@@ -117,11 +117,7 @@ def number_splits(
         raise ConfigError(
             f"Expected at most {_MOST} splits at a time, found {len(names)}. Audit fewer tasks."
         )
-    raw = [
-        _read(task, split, root, cache, open_pictures, progress)
-        for task, root in tasks
-        for split in task.splits
-    ]
+    raw = [one for task, root in tasks for one in _read(task, root, cache, open_pictures, progress)]
     files = _numbers(one.contents for one in raw)
     clusters = _numbers(_cluster_names(one) for one in raw)
     found = [one.looks[one.states == FOUND] for one in raw]
@@ -146,12 +142,12 @@ def number_splits(
 
 
 def _read(
-    task: Task, split: str, root: Path | None, cache: Path, open_pictures: bool, progress: bool
-) -> _Raw:
-    rows = task.read(split)
-    middle = rows.pictures[:, rows.pictures.shape[1] // 2].tolist()
-    position = {reference: i for i, reference in enumerate(dict.fromkeys(middle))}
-    where = np.array([position[reference] for reference in middle], dtype=np.int64)
+    task: Task, root: Path | None, cache: Path, open_pictures: bool, progress: bool
+) -> list[_Raw]:
+    """All splits of a task; its known hashes are fetched once, and a shared picture hashed once."""
+    rows = {split: task.read(split) for split in task.splits}
+    middles = [one.pictures[:, one.pictures.shape[1] // 2].tolist() for one in rows.values()]
+    position = {name: i for i, name in enumerate(dict.fromkeys(chain.from_iterable(middles)))}
     place = root or task.spec.name
     contents = np.array([_digest(f"{place}\0{one}") for one in position], dtype="S16")
     looks = np.zeros(len(position), dtype=np.uint64)
@@ -160,17 +156,24 @@ def _read(
         hashes = hash_pictures(task, list(position), root=root, cache=cache, progress=progress)
         looks, states = hashes.looks, hashes.states
         contents = np.where(states == UNREADABLE, contents, hashes.contents)
-    return _Raw(
-        task=task,
-        name=split,
-        rows=rows,
-        root=root,
-        contents=contents[where],
-        looks=looks[where],
-        states=states[where],
-        flat=int((states == FLAT).sum()),
-        unreadable=int((states == UNREADABLE).sum()) if open_pictures else 0,
-    )
+    raw = []
+    for (split, its_rows), middle in zip(rows.items(), middles, strict=True):
+        where = np.array([position[name] for name in middle], dtype=np.int64)
+        its_states = states[np.unique(where)]
+        raw.append(
+            _Raw(
+                task=task,
+                name=split,
+                rows=its_rows,
+                root=root,
+                contents=contents[where],
+                looks=looks[where],
+                states=states[where],
+                flat=int((its_states == FLAT).sum()),
+                unreadable=int((its_states == UNREADABLE).sum()) if open_pictures else 0,
+            )
+        )
+    return raw
 
 
 def _digest(text: str) -> bytes:

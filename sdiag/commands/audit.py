@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sdiag.commands.options import CACHE, Cache, Json, emit
+from sdiag.commands.task_roots import DataRoot, RootedTasks, picture_root, task_roots
 
 if TYPE_CHECKING:
     from degradation.audit import Audit, ImpliedLabels, Overlap, RowList
@@ -29,15 +30,8 @@ _IMPLIED = (
 
 
 def audit(
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--task", "-t", help="Task name, or NAME=DIR; repeat for several. Default: the scenes."
-        ),
-    ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the data, for tasks that name none of their own.")
-    ] = None,
+    task: RootedTasks = None,
+    data_root: DataRoot = None,
     clean: Annotated[
         str | None,
         typer.Option(help="Write row lists of this name that remove the leaks from train and val."),
@@ -65,7 +59,6 @@ def audit(
     from degradation.audit import audit_tasks, write_clean_lists
     from degradation.row_lists import row_list_path
     from degradation.tasks import get_task
-    from sdiag.commands.task_roots import picture_root, task_roots
 
     if clean:
         row_list_path(cache, clean, "task", "split")  # a wrong name is refused before hours of work

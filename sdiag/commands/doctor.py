@@ -2,12 +2,12 @@
 
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sdiag.commands.options import Json, emit
+from sdiag.commands.task_roots import DataRoot, RootedTasks, task_roots
 
 if TYPE_CHECKING:
     from degradation.doctor import Examination, Fault, Split
@@ -24,15 +24,8 @@ _WIDTH = 100
 
 
 def doctor(
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--task", "-t", help="Task name, or NAME=DIR; repeat for several. Default: the scenes."
-        ),
-    ] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the data, for tasks that name none of their own.")
-    ] = None,
+    task: RootedTasks = None,
+    data_root: DataRoot = None,
     pictures: Annotated[int, typer.Option(help="How many pictures to open.", min=0)] = 64,
     seed: Annotated[int, typer.Option(help="Decides which pictures.")] = 0,
     json: Json = False,
@@ -43,7 +36,6 @@ def doctor(
     exit code is 0 if the task can be used, else that of the error.
     """
     from degradation.doctor import examine
-    from sdiag.commands.task_roots import task_roots
 
     found = [
         examine(name, root, sample=pictures, seed=seed)

@@ -1,8 +1,22 @@
 """Tasks with the folder that each is read from: `--task NAME`, `--task NAME=DIR`, `--data-root`."""
 
 from pathlib import Path
+from typing import Annotated
 
-__all__ = ["picture_root", "task_roots"]
+import typer
+
+__all__ = ["DataRoot", "RootedTasks", "picture_root", "task_roots"]
+
+RootedTasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task", "-t", help="Task name, or NAME=DIR; repeat for several. Default: the scenes."
+    ),
+]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option("--data-root", help="Folder of the data, for tasks that name none of their own."),
+]
 
 
 def task_roots(tasks: list[str] | None, data_root: Path | None) -> dict[str, Path | None]:

@@ -6,6 +6,7 @@ import pytest
 from degradation.cache import Key, PairEntry, PixelProtocol, Shard, open_store, write_pair
 from degradation.encoders.encoder import EncoderInfo
 from degradation.tasks.task import Rows, TaskSpec
+from probes.run import probe_pair
 
 
 def info(name, width, n_blocks, digest):
@@ -101,3 +102,14 @@ def spec():
 @pytest.fixture
 def rows():
     return make_rows
+
+
+@pytest.fixture
+def probe(write_world, tmp_path):
+    def run(task, splits, *, draws=400, pair="planted", block=None, **options):
+        root = write_world(task, splits, pair=pair, block=block)
+        return probe_pair(
+            root, task.name, pair, results=tmp_path / "results", draws=draws, **options
+        )
+
+    return run

@@ -315,10 +315,8 @@ def _spoil(clips: list[dict[str, Any]], quirks: Collection[str]) -> None:
     if "no-person" in quirks:
         clips[1]["social_segments_looking"] += [_segment(None, 1, 60), _segment("-1", 1, 60)]
     if "empty-boxes" in quirks:
-        for face, change in zip(
-            tracks[2][0]["track"], ({"width": 0}, {"height": -3.5}, {"frame": 0}), strict=False
-        ):
-            face |= change
+        for face, change in enumerate(({"width": 0}, {"height": -3.5}, {"frame": 0})):
+            tracks[2][0]["track"][face] |= change
         nobody = _person(0) | {"person_id": ""}
         nobody["tracking_paths"] = [tracks[2][1] | {"track_id": "nobody"}]
         clips[2]["persons"].append(nobody)

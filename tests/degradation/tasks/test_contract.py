@@ -219,6 +219,20 @@ def test_a_data_set_with_every_quirk_keeps_the_contract(name: str, miniatures) -
         check_left_out(rows)
 
 
+def test_reading_imports_no_torch(miniatures) -> None:
+    folders = {name: str(miniatures(data_set(name))) for name in on_disk_tasks()}
+    script = (
+        "import sys; from pathlib import Path; from degradation.tasks import get_task\n"
+        f"for name, folder in {folders}.items():\n"
+        "    get_task(name, data_root=Path(folder)).read('train')\n"
+        "print(sorted({'torch', 'sklearn', 'av'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("name", on_disk_tasks())
 def test_a_data_set_says_what_it_is_before_it_is_there(name: str, tmp_path: Path) -> None:
     about = about_task(name)

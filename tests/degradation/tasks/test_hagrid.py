@@ -2,8 +2,6 @@
 
 import json
 import logging
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ import numpy as np
 import pytest
 
 from degradation.errors import ConfigError, DataError
-from degradation.scenes.export.registry import export
 from degradation.tasks import get_task
 from degradation.tasks.hagrid_files import SPLITS, TARGETS, TWO_HANDED
 
@@ -104,19 +101,6 @@ def test_columns(hagrid):
     assert rows.pictures.tolist() == [["hagrid_dataset/like/a.jpg"], ["hagrid_dataset/like/b.jpg"]]
     assert rows.clusters.tolist() == ["s1", "s2"]
     assert hagrid.read("test").ids.tolist() == ["fist/c"]
-
-
-def test_no_torch(hagrid):
-    hagrid.add("like", {"a": entry()})
-    script = (
-        "import sys; from pathlib import Path; from degradation.tasks import get_task; "
-        f"get_task('hagrid', data_root=Path({str(hagrid.root)!r})).read('train'); "
-        "print(sorted({'torch', 'pandas', 'sklearn'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"
 
 
 # ---------------------------------------------------------------- label and box
@@ -391,91 +375,3 @@ def test_a_picture_in_two_splits_stays_in_the_later(hagrid):
         rows = hagrid.read(split)
         assert rows.ids.tolist() == [f"like/{split}"]
         assert reasons(rows) == {"listed in a later split too": 1}
-
-
-# ---------------------------------------------------------------- the miniature
-
-
-def test_a_clean_miniature_leaves_nothing_out(tmp_path, caplog):
-    export("hagrid", tmp_path / "x", scale=0.1)
-    task = get_task("hagrid", data_root=tmp_path / "x")
-    with caplog.at_level(logging.WARNING):
-        rows = {split: task.read(split) for split in task.splits}
-    assert not caplog.records
-    for one in rows.values():
-        assert not one.left_out
-        assert one.labels["gesture"].tolist() == list(range(34))
-    subjects = [set(one.clusters) for one in rows.values()]
-    assert len(set.union(*subjects)) == sum(map(len, subjects))
-
-
-EXPECTED = {
-    "small-version": {},
-    "misspelt-class": {},
-    "united-lists": {},
-    "no-landmarks": {},
-    "missing-pictures": {"no such file": 1},
-    "missing-class": {"the pictures of this class are not there": 1},
-    "partial": {},
-    "only-idle-hands": {"only idle hands in the folder of a gesture": 1},
-    "another-label": {},
-    "unknown-label": {"unknown gesture label": 1},
-    "lengths-differ": {"labels and boxes differ in number": 1},
-    "garbled-rows": {
-        "the annotation lacks a field or has one of another type": 1,
-        "no labels": 1,
-        "no user_id": 1,
-    },
-    "boxes-beyond": {"the hand box lies outside the picture": 1, "the hand box is empty": 1},
-    "older-files": {},
-    "shared-subject": {},
-    "shared-picture": {"listed in a later split too": 1},
-}
-REFUSED = {
-    "json-empty": "an empty file",
-    "json-twice": "one JSON document",
-    "json-other": "another data set's file",
-    "two-copies": "pictures of call once",
-    "no-annotations": "found pictures",
-}
-
-
-def test_every_quirk_is_tested():
-    from degradation.scenes.export.hagrid import QUIRKS
-
-    assert set(EXPECTED) | set(REFUSED) == set(QUIRKS)
-    assert {name for name, text in QUIRKS.items() if text.startswith("refused:")} == set(REFUSED)
-
-
-@pytest.fixture(scope="module")
-def all_quirks(tmp_path_factory):
-    """The task on a miniature with every quirk that can be read, one training picture a target."""
-    folder = tmp_path_factory.mktemp("hagrid") / "x"
-    export("hagrid", folder, scale=0.01, quirks=set(EXPECTED))
-    return get_task("hagrid", data_root=folder)
-
-
-def test_all_quirks_at_once(all_quirks):
-    rows = all_quirks.read("train")
-    assert reasons(rows) == sum(map(Counter, EXPECTED.values()), Counter())
-    # One more picture is listed than there are targets, and two targets have no annotations.
-    assert len(rows) + len(rows.left_out) == 34 + 1 - 2
-    assert all_quirks.open(rows.pictures[0, 0]).size[0] >= 128
-    assert all(str(path).startswith("hagridv2_512/") for path in rows.pictures[:, 0])
-    assert "hand_heart2" in {name.partition("/")[0] for name in rows.ids}
-    (mute,) = np.flatnonzero([name.startswith("mute/") for name in rows.ids])
-    assert TARGETS[rows.labels["gesture"][mute]] == "rock"
-
-
-def test_a_quirk_alone_adds_its_fault_alone(tmp_path):
-    export("hagrid", tmp_path / "x", scale=0.01, quirks=("lengths-differ",))
-    rows = get_task("hagrid", data_root=tmp_path / "x").read("train")
-    assert reasons(rows) == EXPECTED["lengths-differ"]
-    assert len(rows) == 33
-
-
-@pytest.mark.parametrize("quirk", REFUSED)
-def test_refused_quirks(tmp_path, quirk):
-    export("hagrid", tmp_path / "x", scale=0.01, quirks=(quirk,))
-    with pytest.raises(DataError, match=REFUSED[quirk]):
-        get_task("hagrid", data_root=tmp_path / "x").read("train")
