@@ -13,7 +13,7 @@ from pathlib import Path
 
 from degradation.errors import CacheError
 
-__all__ = ["LOCK", "is_locked", "locked", "stray_files", "write_atomically"]
+__all__ = ["LOCK", "is_locked", "locked", "remove_abandoned", "stray_files", "write_atomically"]
 
 LOCK = "lock"
 _TEMPORARY = ".part"
@@ -56,6 +56,18 @@ def _sync_folder(folder: Path) -> None:
 def stray_files(folder: Path) -> list[Path]:
     """Temporary files below `folder` that a killed process left behind."""
     return sorted(folder.rglob("*" + _TEMPORARY))
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove what processes that are dead left of writing the file at `path`."""
+    for part in path.parent.glob(f"{path.name}.*{_TEMPORARY}"):
+        writer = part.name.removeprefix(f"{path.name}.").removesuffix(_TEMPORARY)
+        try:
+            os.kill(int(writer), 0)
+        except ProcessLookupError:
+            part.unlink(missing_ok=True)
+        except (PermissionError, ValueError):  # alive, or not a name of ours
+            continue
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from degradation.cache.files import write_atomically
+from degradation.cache.files import remove_abandoned, write_atomically
 from degradation.cache.reader import Features
 from degradation.cache.schema import plain, slug
 from degradation.errors import CacheError, PairingError
@@ -59,7 +59,9 @@ def pair_path(root: Path, entry: PairEntry) -> Path:
 def write_pair(root: Path, entry: PairEntry) -> None:
     """Write the entry; call it only when all its caches are complete."""
     text = json.dumps(plain(entry), indent=1, ensure_ascii=False)
-    write_atomically(pair_path(root, entry), text.encode())
+    path = pair_path(root, entry)
+    write_atomically(path, text.encode())
+    remove_abandoned(path)  # no lock is held here, so a killed run may have left its part
 
 
 def pairs(root: Path) -> list[PairEntry]:

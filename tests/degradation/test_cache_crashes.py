@@ -17,7 +17,9 @@ from degradation.cache import (
     open_store,
     prune,
     verify,
+    write_pair,
 )
+from degradation.cache.pairs import pair_path
 from degradation.errors import CacheError
 
 # --- incomplete, damaged, of another version ----------------------------------------------------
@@ -101,6 +103,19 @@ def test_the_lock_of_a_dead_process_is_free(tmp_path):
         writer.kill()
     with open_store(tmp_path, key()):
         pass
+
+
+def test_writing_a_pair_removes_what_dead_writers_left_of_it_and_nothing_else(tmp_path):
+    entry = make_pair(tmp_path)
+    path = pair_path(tmp_path, entry)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left, alive = (path.with_name(f"{path.name}.{n}.part") for n in (dead.pid, os.getppid()))
+    other = path.with_name(f"other.json.{dead.pid}.part")
+    for part in (left, alive, other):
+        part.touch()
+    write_pair(tmp_path, entry)
+    assert [part.exists() for part in (path, left, alive, other)] == [True, False, True, True]
 
 
 def test_prune_and_verify_pass_over_what_is_being_written(tmp_path):
