@@ -101,6 +101,7 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     return f"open_clip:{first}", f"hf:{second}"
 
 
+@pytest.mark.slow
 def test_real_photographs_through_real_encoder_classes(
     photographs: Path, towers: tuple[str, str], tmp_path: Path
 ) -> None:
@@ -147,6 +148,7 @@ def test_features_computed_elsewhere_are_probed_by_clustered_folds(tmp_path: Pat
     assert verdict["verdict"] == "degraded"
 
 
+@pytest.mark.slow
 def test_the_import_example_needs_no_files(tmp_path: Path) -> None:
     sdiag("cache", "import", cwd=tmp_path)
     verdicts = json.loads(sdiag("probe", "--draws", "300", "--json", cwd=tmp_path))
