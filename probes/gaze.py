@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
-from probes.lbfgs import Objective, minimise
-from probes.logistic import Basis, Certificate
+from probes.solver.lbfgs import Objective, minimise
+from probes.solver.logistic import Basis, Certificate
 
 __all__ = [
     "GazePath",
@@ -182,7 +182,7 @@ def fit_gaze(
     """Fit all strengths at once.
 
     Args:
-        basis: From `probes.logistic.prepare` on the head features of the n rows; None for the
+        basis: From `probes.solver.logistic.prepare` on the head features of the n rows; None for the
             baseline `head-position`.
         phi: From `displacement_basis`, shape (n, t, m).
         targets: From `cell_targets`, without NaN rows, shape (n, t).

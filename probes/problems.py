@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from probes.gaze import GazePath, fit_gaze
-from probes.logistic import Basis, Certificate, LogisticPath, fit_logistic, prepare
+from probes.solver.logistic import Basis, Certificate, LogisticPath, fit_logistic, prepare
 
 __all__ = ["ClassProblem", "Features", "GazeProblem", "balanced_weights"]
 

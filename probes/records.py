@@ -178,7 +178,7 @@ class Comparison(Numbers):
     confirmatory: bool
     """True for the arm, block and metric declared before looking."""
     strength_pre: float
-    """Chosen L2 strength (see `probes.logistic`)."""
+    """Chosen L2 strength (see `probes.solver.logistic`)."""
     strength_post: float
     selection: str
     """How the strengths were chosen, for example `validation split, log-loss`."""

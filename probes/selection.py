@@ -16,8 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from degradation.errors import DataError
-from probes.bootstrap import stream
-from probes.logistic import Certificate
+from probes.solver.logistic import Certificate
+from probes.statistics.bootstrap import stream
 
 __all__ = ["STRENGTHS", "Fitted", "Plan", "Problem", "Readout", "Stage", "make_plan", "read_out"]
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from probes.bootstrap import estimate, interval, resample, stream, two_sided_p
-from probes.differences import mcnemar_exact
 from probes.metrics import ClassOutcome, Metric, delta, evaluate
 from probes.questions import Prediction
 from probes.records import Baseline, Numbers
+from probes.statistics.bootstrap import estimate, interval, resample, stream, two_sided_p
+from probes.statistics.differences import mcnemar_exact
 
 __all__ = ["Summary", "summarise"]
 

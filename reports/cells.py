@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from probes.records import Baseline, Comparison, PairCard, RunRecord, TaskCard
-from probes.verdict import Verdict, Word, judge
+from probes.statistics.verdict import Verdict, Word, judge
 from reports.names import PLANTED, metric_label, question_labels, training_step
 
 __all__ = ["Cell", "by_pair", "judged_cells"]

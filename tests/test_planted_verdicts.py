@@ -15,7 +15,7 @@ from degradation.tasks import get_task
 from degradation.tasks.task import Rows
 from probes.records import RunRecord
 from probes.run import probe_pair
-from probes.verdict import judge
+from probes.statistics.verdict import judge
 
 CONCEPT = "scenes-expression"
 OTHERS = ("scenes-gesture", "scenes-gaze", "scenes-looking", "scenes-relation", "scenes-objects")

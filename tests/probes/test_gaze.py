@@ -13,7 +13,7 @@ from probes.gaze import (
     fit_gaze,
     prior_map,
 )
-from probes.logistic import prepare
+from probes.solver.logistic import prepare
 
 GRID = (7, 9)
 

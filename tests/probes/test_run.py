@@ -13,8 +13,8 @@ from probes import selection
 from probes.predictions import read_predictions, recompute
 from probes.run import probe_pair
 from probes.runs import PREDICTIONS, RECORD, read_run
+from probes.statistics.verdict import judge
 from probes.table import box_features, open_table
-from probes.verdict import judge
 
 
 def test_an_erased_concept_is_degraded_and_the_other_is_not(spec, rows, probe):

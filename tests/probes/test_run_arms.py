@@ -13,7 +13,7 @@ from degradation.row_lists import row_list_path, write_row_list
 from degradation.tasks.task import Arm
 from probes.predictions import read_predictions, recompute
 from probes.runs import PREDICTIONS, read_run
-from probes.verdict import judge
+from probes.statistics.verdict import judge
 
 
 def skewed_world(spec, rows, *, seed=0):

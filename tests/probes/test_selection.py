@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_sample_weight
 
 from degradation.errors import DataError
-from probes.bootstrap import stream
 from probes.problems import ClassProblem, Features, balanced_weights
 from probes.selection import STRENGTHS, clustered_folds, make_plan, read_out
+from probes.statistics.bootstrap import stream
 
 
 def world(sizes, *, per_cluster=2, seed=0, c=3):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest, false_discovery_control
 
-from probes.differences import benjamini_hochberg, holm, mcnemar_exact
+from probes.statistics.differences import benjamini_hochberg, holm, mcnemar_exact
 
 P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize, rosen, rosen_der
 
-from probes.lbfgs import minimise
+from probes.solver.lbfgs import minimise
 
 
 def quadratics(b, p, condition, seed):

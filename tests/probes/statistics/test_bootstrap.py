@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from degradation.errors import DataError
-from probes import bootstrap
-from probes.bootstrap import estimate, interval, resample, stream, two_sided_p
 from probes.metrics import ClassOutcome, GazeOutcome, delta, evaluate, resolve
+from probes.statistics import bootstrap
+from probes.statistics.bootstrap import estimate, interval, resample, stream, two_sided_p
 
 CLASSES = ("a", "b", "c")
 

@@ -29,7 +29,7 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from degradation.errors import DataError
-from probes.lbfgs import Objective, minimise
+from probes.solver.lbfgs import Objective, minimise
 
 __all__ = ["Basis", "Certificate", "LogisticPath", "fit_logistic", "prepare"]
 

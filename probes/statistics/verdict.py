@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from probes.differences import benjamini_hochberg, holm
 from probes.records import Comparison, RunRecord
+from probes.statistics.differences import benjamini_hochberg, holm
 
 __all__ = ["Verdict", "Word", "judge"]
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from probes.records import Comparison, Estimate, PairCard, RunRecord, TaskCard
-from probes.verdict import judge
+from probes.statistics.verdict import judge
 
 
 def comparison(delta, half, p, *, confirmatory=True, metric="accuracy", block=0):

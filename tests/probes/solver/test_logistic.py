@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from degradation.errors import DataError
-from probes.logistic import Basis, fit_logistic, prepare
 from probes.problems import balanced_weights
+from probes.solver.logistic import Basis, fit_logistic, prepare
 
 STRENGTHS = (1e-3, 3e-2, 1.0, 10.0)
 

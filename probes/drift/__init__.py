@@ -1,0 +1,1 @@
+"""How far two representations of the same rows have drifted apart."""

@@ -1,0 +1,1 @@
+"""Convex probes: batched L-BFGS, multinomial logistic regression, and the estimator for it."""

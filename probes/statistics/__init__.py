@@ -1,0 +1,1 @@
+"""Intervals, tests, verdicts and sample sizes for paired, clustered outcomes."""
