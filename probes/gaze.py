@@ -182,8 +182,8 @@ def fit_gaze(
     """Fit all strengths at once.
 
     Args:
-        basis: From `probes.solver.logistic.prepare` on the head features of the n rows; None for the
-            baseline `head-position`.
+        basis: From `probes.solver.logistic.prepare` on the head features of the n rows; None for
+            the baseline `head-position`.
         phi: From `displacement_basis`, shape (n, t, m).
         targets: From `cell_targets`, without NaN rows, shape (n, t).
         strengths: L2 strengths, positive.
