@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 __all__ = [
+    "Analysis",
     "ArmCard",
     "Baseline",
     "ClassCard",
@@ -20,6 +21,7 @@ __all__ = [
     "Numbers",
     "OriginCard",
     "PairCard",
+    "Record",
     "RunRecord",
     "SplitCard",
     "TaskCard",
@@ -33,6 +35,25 @@ class Record(BaseModel):
     """Base of all records: immutable, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Analysis(Record):
+    """Base of the records that further analyses leave beside a run.
+
+    A kind declares `schema_version: Literal[N] = N`, as `RunRecord` does.
+    """
+
+    schema_version: int
+    tool_version: str
+    task: "TaskCard"
+    pair: "PairCard"
+    splits: dict[str, "SplitCard"]
+    seed: int
+
+    @classmethod
+    def version(cls) -> int:
+        """The version of its schema that this kind of record has."""
+        return cls.model_fields["schema_version"].default
 
 
 class Estimate(Record):

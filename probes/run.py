@@ -4,35 +4,29 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
 from degradation.axes import SIDES, Side
-from degradation.cache import PairEntry, pairs
-from degradation.encoders.encoder import Origin
+from degradation.cache import PairEntry
 from degradation.errors import CacheError, ConfigError
-from degradation.tasks.task import Arm
+from probes.cards import pair_card, task_card, tool_version
 from probes.metrics import Metric, resolve
 from probes.predictions import encode
 from probes.questions import Asked, ask, declared_arm
 from probes.records import (
-    ArmCard,
     Baseline,
     ClassCard,
     Comparison,
     Numbers,
-    OriginCard,
-    PairCard,
     RunRecord,
     SplitCard,
-    TaskCard,
     Undefined,
 )
 from probes.runs import write_run
 from probes.summary import summarise
-from probes.table import Table, open_table
+from probes.table import Table, open_pair
 
 __all__ = ["probe_pair"]
 
@@ -80,15 +74,8 @@ def probe_pair(
         PairingError: If the sides hold other rows or pixels.
         DataError: If there are too few rows, clusters or classes.
     """
-    entries = {e.split: e for e in pairs(root) if e.task == task and e.pair == pair}
-    if not entries:
-        raise CacheError(
-            f"The cache {root} holds no features of the pair {pair} on {task}. "
-            f"Run `sdiag extract --task {task} --model {pair}`; `sdiag cache ls` lists the rest."
-        )
-    table = open_table(root, entries, row_list=row_list)
-    entry = next(iter(entries.values()))
-    declared = max(table.blocks, default=-1) if entry.block is None else entry.block
+    table, entry = open_pair(root, task, pair, row_list=row_list)
+    declared = table.declared_block(entry)
     named = None if blocks is None else tuple(blocks)
     blocks = _chosen_blocks(table, named)
     wanted = _metrics(table, metrics)
@@ -122,9 +109,9 @@ def probe_pair(
         ]
     data = encode(one for found in asked for one in found.predictions)
     record = RunRecord(
-        tool_version=_tool_version(),
-        task=_task_card(table, tuple(arm for arm in plan if arm.name)),
-        pair=_pair_card(table, entry),
+        tool_version=tool_version(),
+        task=task_card(table, tuple(arm for arm in plan if arm.name)),
+        pair=pair_card(table, entry),
         splits=run.splits,
         seed=seed,
         draws=draws,
@@ -210,7 +197,7 @@ class _Run:
                     f"metric={metric.name}",
                     f"ci=cluster bootstrap by {spec.cluster} x{self.draws}",
                     f"seed={self.seed}",
-                    f"sdiag={_tool_version()}",
+                    f"sdiag={tool_version()}",
                 ]
             ),
             **dict(numbers),
@@ -248,52 +235,3 @@ def _warn_if_loose(asked: Asked) -> None:
                 "%s by %s, block %d, %s: the fit is certified to within %.1e of its optimum only.",
                 asked.question, asked.probe, block, side, readout.gap,
             )  # fmt: skip
-
-
-def _task_card(table: Table, arms: Sequence[Arm]) -> TaskCard:
-    spec = table.spec
-    return TaskCard(
-        name=spec.name,
-        kind=spec.kind,
-        social=spec.social,
-        label_sets=dict(spec.label_sets),
-        regions=spec.regions,
-        metrics=dict(spec.metrics),
-        cluster=spec.cluster,
-        source=spec.source,
-        balanced=spec.balanced,
-        arms=tuple(
-            ArmCard(name=arm.name, regions=arm.regions, balanced=arm.balanced) for arm in arms
-        ),
-        row_list=table.row_list,
-    )
-
-
-def _pair_card(table: Table, entry: PairEntry) -> PairCard:
-    pre, post = (table.features[entry.split][side].encoder for side in ("pre", "post"))
-    return PairCard(
-        name=entry.pair,
-        pre=pre.name,
-        post=post.name,
-        pre_digest=pre.digest,
-        post_digest=post.digest,
-        lineage=entry.lineage,
-        source=entry.source,
-        protocol=entry.protocol,
-        imported=entry.imported,
-        pre_origin=_origin_card(pre.origin),
-        post_origin=_origin_card(post.origin),
-    )
-
-
-def _origin_card(origin: Origin | None) -> OriginCard | None:
-    if origin is None:
-        return None
-    return OriginCard(place=origin.place, revision=origin.revision, files=dict(origin.files))
-
-
-def _tool_version() -> str:
-    try:
-        return version("sdiag")
-    except PackageNotFoundError:  # run from a source tree that was not installed
-        return "unknown"

@@ -1,18 +1,24 @@
-"""The folder of a run: `record.json` and `predictions.parquet`, written whole and read checked."""
+"""The folder of a run: `record.json` and `predictions.parquet`, written whole and read checked.
+
+Beside them stand the records of further analyses of the same pair and task, one file each.
+"""
 
 import hashlib
 import json
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import ValidationError
 
 from degradation.cache.files import write_atomically
 from degradation.errors import DataError
-from probes.records import SCHEMA_VERSION, RunRecord
+from probes.records import SCHEMA_VERSION, Analysis, Record, RunRecord
 
-__all__ = ["PREDICTIONS", "RECORD", "read_run", "write_run"]
+__all__ = ["PREDICTIONS", "RECORD", "read_analysis", "read_run", "write_analysis", "write_run"]
 
 RECORD, PREDICTIONS = "record.json", "predictions.parquet"
+AnalysisKind = TypeVar("AnalysisKind", bound=Analysis)
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 _AGAIN = "Run `sdiag probe` again to rewrite it, or move the folder out of the results."
 
 
@@ -33,36 +39,66 @@ def read_run(folder: Path) -> RunRecord:
         DataError: The record cannot be read or is of another schema, or its predictions are
             missing or were changed.
     """
-    path = folder / RECORD
+    record = _read(folder / RECORD, RunRecord, SCHEMA_VERSION, "probe")
+    _check_predictions(folder / PREDICTIONS, record.predictions_sha256)
+    return record
+
+
+def write_analysis(folder: Path, name: str, record: Analysis) -> None:
+    """Write the record of a further analysis, `<name>.json`, into the folder of a run.
+
+    Args:
+        folder: `<results>/<pair>/<task>/`, whether or not it holds a run already.
+        name: Of the analysis, which is also that of its command: `drift`, `diagnose`, `slices`.
+        record: What it found.
+
+    Raises:
+        CacheError: If the disk is full or cannot be written.
+    """
+    write_atomically(folder / f"{name}.json", (record.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_analysis(folder: Path, name: str, kind: type[AnalysisKind]) -> AnalysisKind | None:
+    """The record of a further analysis in the folder of a run; None if there is none.
+
+    Raises:
+        DataError: The record cannot be read or is of another schema.
+    """
+    path = folder / f"{name}.json"
+    return _read(path, kind, kind.version(), name) if path.exists() else None
+
+
+def _read(path: Path, kind: type[AnyRecord], version: int, command: str) -> AnyRecord:
+    """A record of one kind, checked against its schema."""
+    again = f"Run `sdiag {command}` again to rewrite it, or move the file out of the results."
     try:
         text = path.read_bytes()
         content = json.loads(text)
     except (OSError, ValueError) as error:
         raise DataError(
-            f"Expected a JSON result record in {path}, found: {error}. {_AGAIN}"
+            f"Expected a JSON result record in {path}, found: {error}. {again}"
         ) from error
     if not isinstance(content, dict) or "schema_version" not in content:
         raise DataError(
             f"Expected a result record with a `schema_version` in {path}, found other JSON. "
             "Move the file out of the results."
         )
-    if content["schema_version"] != SCHEMA_VERSION:
+    if content["schema_version"] != version:
         raise DataError(
-            f"Expected schema version {SCHEMA_VERSION} in {path}, found "
+            f"Expected schema version {version} in {path}, found "
             f"{content['schema_version']!r} (written by sdiag {content.get('tool_version', '?')}). "
-            "Run `sdiag probe` again with this version, or report with the version that wrote it."
+            f"Run `sdiag {command}` again with this version, or report with the version that wrote "
+            "it."
         )
     try:
-        record = RunRecord.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
         raise DataError(
             f"Expected a whole result record in {path}, found {error.error_count()} fault(s), "
-            f"first at {where}: {first['msg']}. {_AGAIN}"
+            f"first at {where}: {first['msg']}. {again}"
         ) from error
-    _check_predictions(folder / PREDICTIONS, record.predictions_sha256)
-    return record
 
 
 def _check_predictions(path: Path, expected: str) -> None:

@@ -9,13 +9,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from degradation.axes import Side
-from degradation.cache import Features, PairEntry, check_paired, open_features
+from degradation.cache import Features, PairEntry, check_paired, open_features, pairs
 from degradation.errors import CacheError, DataError, PairingError
 from degradation.row_lists import read_row_list
 from degradation.tasks.task import Rows, TaskSpec
 from probes.records import SplitCard
 
-__all__ = ["Table", "box_features", "open_table"]
+__all__ = ["Table", "box_features", "open_pair", "open_table"]
 
 ORDER = ("train", "val", "test", "all")
 COARSE_GRID = (16, 16)
@@ -59,6 +59,10 @@ class Table:
         """Blocks that every split has on both sides."""
         sets = [set(one.blocks) for sides in self.features.values() for one in sides.values()]
         return tuple(sorted(set.intersection(*sets)))
+
+    def declared_block(self, entry: PairEntry) -> int:
+        """The block of the confirmatory comparison: the entry's, or the last common one."""
+        return max(self.blocks, default=-1) if entry.block is None else entry.block
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -129,6 +133,30 @@ class Table:
                 left_out=dict(sorted(counts.items())),
             )
         return cards
+
+
+def open_pair(root: Path, task: str, pair: str, *, row_list: str = "") -> tuple[Table, PairEntry]:
+    """The table of all cached splits of a task for a pair, and the entry of one of them.
+
+    Args:
+        root: Root of all caches.
+        task: Name of the task.
+        pair: Name of the pair.
+        row_list: Name of the row lists, one a split, whose rows alone are taken; empty for all.
+
+    Raises:
+        CacheError: If the pair is not in the cache, and as `open_table`.
+        ConfigError: If a split has no such row list.
+        DataError: As `open_table`.
+        PairingError: If the sides hold other rows or pixels.
+    """
+    entries = {e.split: e for e in pairs(root) if e.task == task and e.pair == pair}
+    if not entries:
+        raise CacheError(
+            f"The cache {root} holds no features of the pair {pair} on {task}. "
+            f"Run `sdiag extract --task {task} --model {pair}`; `sdiag cache ls` lists the rest."
+        )
+    return open_table(root, entries, row_list=row_list), next(iter(entries.values()))
 
 
 def open_table(root: Path, entries: Mapping[str, PairEntry], *, row_list: str = "") -> Table:
