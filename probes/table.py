@@ -39,6 +39,7 @@ class Table:
         boxes: By role, the mean over those frames that have one, NaN where none has, shape (n, 4).
         points: Annotated gaze points, NaN-padded, shape (n, a, 2).
         sizes: Width and height of the pictures, 0 where not known, shape (n, 2).
+        attributes: By name, of any split; empty text where not known, shape (n,).
     """
 
     spec: TaskSpec
@@ -53,6 +54,7 @@ class Table:
     boxes: Mapping[str, Float32[np.ndarray, "n 4"]]
     points: Float32[np.ndarray, "n a 2"]
     sizes: Int64[np.ndarray, "n 2"]
+    attributes: Mapping[str, np.ndarray]
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -255,6 +257,12 @@ def _assemble(
         },
         points=_stack_points([one.points for one in rows]),
         sizes=np.concatenate([one.sizes for one in rows]),
+        attributes={
+            name: np.concatenate(
+                [one.attributes.get(name, np.full(len(one), "", object)) for one in rows]
+            )
+            for name in dict.fromkeys(name for one in rows for name in one.attributes)
+        },
     )
 
 

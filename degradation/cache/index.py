@@ -83,6 +83,10 @@ def _write_rows(file: h5py.File, rows: Rows, left_out: Sequence[LeftOut]) -> Non
         parent = file.create_group(group, track_order=True)
         for name, column in columns.items():
             parent.create_dataset(name, data=column)
+    if rows.attributes:  # no empty group: the index of other tasks stays as it was
+        file.create_group("attributes", track_order=True)
+    for name, column in rows.attributes.items():
+        _write_text(file, f"attributes/{name}", column)
 
 
 def _write_virtual(file: h5py.File, name: str, cards: Sequence[ShardCard]) -> None:
@@ -127,4 +131,7 @@ def read_rows(file: h5py.File) -> Rows:
         points=file["points"][()],
         left_out=tuple(LeftOut(id=name, reason=reason) for name, reason in left_out),
         sizes=sizes,
+        attributes={
+            name: column.asstr()[()] for name, column in file.get("attributes", {}).items()
+        },
     )

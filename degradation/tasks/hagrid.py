@@ -193,6 +193,7 @@ class _Columns:
     subjects: list[str] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+    hands: list[str] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     clipped: int = 0
 
@@ -210,6 +211,7 @@ class _Columns:
         self.subjects.append(sys.intern(str(annotation.user_id)))  # 66 thousand of a million
         self.labels.append(found[0])
         self.boxes.append(placed[0])
+        self.hands.append("one" if len(annotation.bboxes or ()) == 1 else "two")
         self.clipped += placed[1]
 
     def rows(self) -> Rows:
@@ -223,6 +225,7 @@ class _Columns:
             points=np.zeros((len(boxes), 0, 2), dtype=np.float32),
             clusters=_texts(self.subjects),
             left_out=tuple(self.left_out),
+            attributes={"hands": _texts(self.hands)},
         )
 
 

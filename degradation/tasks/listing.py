@@ -7,7 +7,7 @@ import csv
 import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,7 @@ SPLITS = ("train", "val", "test")
 _REQUIRED = ("path", "label")
 _OPTIONAL = ("split", "cluster", "id")
 _SIDES = ("x1", "y1", "x2", "y2")
+_ATTRIBUTE = "attribute_"
 _BOX_COLUMN = re.compile(r"([A-Za-z][A-Za-z0-9_]*)_(?:x1|y1|x2|y2)")
 _SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm")
@@ -31,9 +32,11 @@ class Listing:
     """The rows of a manifest.
 
     Attributes:
-        columns: `path`, `label` and `split` always, `cluster`, `id` and box columns if given; text
-            without blanks around it, '' where a value is missing.
+        columns: `path`, `label` and `split` always, `cluster`, `id`, box columns and attributes if
+            given; text without blanks around it, '' where a value is missing.
         roles: Roles of boxes, in the order of their columns.
+        attributes: Names of attributes, in the order of their columns, which are called
+            `attribute_<name>`.
         splits: Splits in reading order; ("all",) where there are none.
         classes: All classes in sorted order, also those of a folder that has no picture.
         strays: By split, what lies in a folder and is no row.
@@ -41,6 +44,7 @@ class Listing:
 
     columns: Mapping[str, list[str]]
     roles: tuple[str, ...]
+    attributes: tuple[str, ...]
     splits: tuple[str, ...]
     classes: tuple[str, ...]
     strays: Mapping[str, list[LeftOut]]
@@ -79,7 +83,9 @@ def _read_table(place: Path) -> Listing:
     splits = _splits(columns["split"], place) if "split" in columns else ("all",)
     columns.setdefault("split", ["all"] * len(columns["path"]))
     classes = tuple(sorted(set(columns["label"]) - {""}))
-    return Listing(columns, _roles(list(columns), place), splits, classes, strays={})
+    return Listing(
+        columns, _roles(list(columns), place), _attributes(columns), splits, classes, strays={}
+    )
 
 
 def _read_csv(place: Path) -> dict[str, list[str]]:
@@ -156,7 +162,21 @@ def _known(names: list[str], place: Path) -> list[str]:
                 f"{name!r}, or to something else if it means something else."
             )
     used = [name for name in names if name in _REQUIRED + _OPTIONAL]
+    used += [_ATTRIBUTE + name for name in _attributes(names)]
     return used + [f"{role}_{side}" for role in _roles(names, place) for side in _SIDES]
+
+
+def _attributes(names: Iterable[str]) -> tuple[str, ...]:
+    """Names behind `attribute_`; slashes would be folders of the cache."""
+    cut = len(_ATTRIBUTE)
+    found = [name[cut:] for name in names if name.startswith(_ATTRIBUTE) and name[cut:].strip()]
+    for name in found:
+        if "/" in name:
+            raise DataError(
+                f"Expected an attribute's name without slashes, found the column {_ATTRIBUTE}"
+                f"{name}. Rename it."
+            )
+    return tuple(found)
 
 
 def _near(name: str, others: list[str], cutoff: float) -> str | None:
@@ -235,7 +255,7 @@ def _read_folder(place: Path) -> Listing:
     if by_split:
         loose = [entry for entry in _visible(place) if not entry.is_dir()]
         strays[splits[0]] += [LeftOut(entry.name, "not in a class folder") for entry in loose]
-    return Listing(columns, (), splits, tuple(sorted(classes)), strays)
+    return Listing(columns, (), (), splits, tuple(sorted(classes)), strays)
 
 
 def _read_classes(top: Path, place: Path, classes: set[str]) -> tuple[list[Path], list[LeftOut]]:

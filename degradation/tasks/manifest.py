@@ -8,6 +8,7 @@ A table (CSV or Parquet) has the columns
     cluster    optional: what is resampled as one, such as a subject; default: the picture
     id         optional: a unique name of the row; default: the path
     R_x1 R_y1 R_x2 R_y2    optional: a box of role R, normalised xyxy of the picture as displayed
+    attribute_A            optional: attribute A, by which `sdiag slices` splits results
 
 A folder has class folders, or `train`, `val` and `test` with class folders inside each. Pictures
 lie directly in their class folder; hidden names are passed over.
@@ -292,4 +293,7 @@ def _rows(samples: _Samples, listing: Listing, split: str) -> Rows:
             *(LeftOut(samples.ids[i], samples.faults[i]) for i in here if samples.faults[i]),
             *listing.strays.get(split, ()),
         ),
+        attributes={
+            name: texts(listing.columns[f"attribute_{name}"]) for name in listing.attributes
+        },
     )

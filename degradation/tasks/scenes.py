@@ -9,10 +9,12 @@ Each social task is framed as its real counterpart:
     scenes-looking      face tracks over frames        like Ego4D looking-at-me
     scenes-objects      kind and colour of one thing, and what is behind: the control
 
-Nothing is stored: a picture's reference names its scene, and opening it renders it.
+Nothing is stored: a picture's reference names its scene, and opening it renders it. Rows carry
+attributes of what was rendered (skin, hair, head turn, light ...), by which results can be split.
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -46,6 +48,12 @@ ANNOTATORS = {"train": 1, "val": 1, "test": 8}
 ANNOTATOR_DEVIATION = 0.03
 """Spread of the test annotators around the true target, normalised; GazeFollow's annotators lie
 0.096 from their mean (Gaze-LLE, arXiv 2412.09586, table 3), with some on other objects."""
+SKIN_TONES = (186.0, 136.0)
+"""Luma (BT.601, of 255) from which a skin counts as light, and as medium."""
+FRONTAL = 0.15
+"""Radians of yaw below which a head counts as frontal."""
+NEAR = 0.4
+"""Distance from head to target, normalised, below which the target counts as near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +67,50 @@ class _Question:
     regions: tuple[str, ...]
     metrics: Mapping[str, tuple[str, ...]]
     cluster: str
+    attributes: Mapping[str, Callable[[Scene], str]]
     social: bool = True
+
+
+def _skin(scene: Scene) -> str:
+    """The tone of the main person's skin: `SKIN_TONES` cut the subjects into equal parts."""
+    r, g, b = scene.persons[0].look.skin
+    light, dark = SKIN_TONES
+    luma = 0.299 * r + 0.587 * g + 0.114 * b
+    return "light" if luma >= light else "medium" if luma >= dark else "dark"
+
+
+def _hair(scene: Scene) -> str:
+    """The colour of the main person's hair, or that there is none."""
+    look = scene.persons[0].look
+    return "bald" if look.style == "bald" else look.hair
+
+
+def _turn(scene: Scene) -> str:
+    """How far the main person's head is turned aside."""
+    return "frontal" if abs(scene.persons[0].face.yaw) < FRONTAL else "turned"
+
+
+def _distance(scene: Scene) -> str:
+    """How far the target is from the head; empty where the viewer is looked at."""
+    head = scene.persons[0]
+    if head.target is None:
+        return ""
+    x, y = head.target
+    return "near" if math.hypot(x - head.x, y - head.y) < NEAR else "far"
+
+
+def _yes(true: bool) -> str:
+    return "yes" if true else "no"
+
+
+_LIGHT = {"light": lambda scene: scene.light.name}
+_PERSON = {
+    "skin": _skin,
+    "hair": _hair,
+    "glasses": lambda scene: _yes(scene.persons[0].look.glasses),
+    "head turn": _turn,
+    **_LIGHT,
+}
 
 
 _QUESTIONS = {
@@ -71,6 +122,7 @@ _QUESTIONS = {
         regions=("face",),
         metrics={"expression": ("accuracy", "macro_f1")},
         cluster="subject",
+        attributes=_PERSON,
     ),
     "gesture": _Question(
         kind="classes",
@@ -80,6 +132,7 @@ _QUESTIONS = {
         regions=("hand",),
         metrics={"gesture": ("accuracy", "macro_f1")},
         cluster="subject",
+        attributes=_PERSON,
     ),
     "gaze": _Question(
         kind="gaze",
@@ -89,6 +142,12 @@ _QUESTIONS = {
         regions=("head",),
         metrics={"gaze": ("average_l2_error", "minimum_l2_error", "auc_score")},
         cluster="picture",
+        attributes={
+            "people": lambda scene: "one" if len(scene.persons) == 1 else "two",
+            "target": lambda scene: scene.gaze_kind,
+            "distance": _distance,
+            **_PERSON,
+        },
     ),
     "relation": _Question(
         kind="pair-classes",
@@ -104,6 +163,11 @@ _QUESTIONS = {
             "domain": ("mean_average_precision", "accuracy", "macro_f1"),
         },
         cluster="picture",
+        attributes={
+            "child": lambda scene: _yes(scene.persons[1].child),
+            "counter": lambda scene: _yes(scene.counter is not None),
+            **_LIGHT,
+        },
     ),
     "looking": _Question(
         kind="track",
@@ -113,6 +177,7 @@ _QUESTIONS = {
         regions=("face",),
         metrics={"looking": ("binary_mean_average_precision", "accuracy")},
         cluster="clip",
+        attributes=_PERSON,
     ),
     "objects": _Question(
         kind="classes",
@@ -130,6 +195,7 @@ _QUESTIONS = {
             "backdrop": ("accuracy", "macro_f1"),
         },
         cluster="picture",
+        attributes={"place": lambda scene: scene.thing.place, **_LIGHT},
         social=False,
     ),
 }
@@ -188,6 +254,10 @@ def _read(framing: str, split: str) -> Rows:
         points=_points(middles, framing, split),
         clusters=np.array([scene.cluster for scene in middles], dtype=object),
         sizes=np.full((n if framing == "gaze" else 0, 2), SIDE, dtype=np.int64),
+        attributes={
+            name: np.array([attribute(scene) for scene in middles], dtype=object)
+            for name, attribute in question.attributes.items()
+        },
     )
 
 

@@ -47,6 +47,8 @@ class Rows:
         left_out: Rows of this split that were not used.
         sizes: Width and height of the (first) picture in pixels, upright, shape (n, 2); 0 where
             they are not known, as everywhere if none are given.
+        attributes: Further facts by name, that nothing is fitted on but results can be split by
+            (`probes.slices`), object arrays of str, shape (n,); empty where not known.
     """
 
     ids: np.ndarray
@@ -57,6 +59,7 @@ class Rows:
     clusters: np.ndarray
     left_out: tuple[LeftOut, ...] = ()
     sizes: Int64[np.ndarray, "_ 2"] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that all columns have n entries and that ids are unique.
@@ -71,6 +74,7 @@ class Rows:
         columns["sizes"] = self.sizes
         columns |= {f"boxes[{role}]": column for role, column in self.boxes.items()}
         columns |= {f"labels[{name}]": column for name, column in self.labels.items()}
+        columns |= {f"attributes[{name}]": column for name, column in self.attributes.items()}
         for name, column in columns.items():
             if len(column) != n:
                 raise DataError(f"Expected {n} rows in {name}, found {len(column)}.")
@@ -96,16 +100,22 @@ class Rows:
             clusters=self.clusters[index],
             left_out=self.left_out,
             sizes=self.sizes[index],
+            attributes={name: column[index] for name, column in self.attributes.items()},
         )
 
     def digest(self) -> str:
-        """SHA-256 over every column, in hexadecimal: equal digests mean equal rows and order."""
+        """SHA-256 over every column, in hexadecimal: equal digests mean equal rows and order.
+
+        Sizes and attributes, which came later, count where they say something.
+        """
         sha = hashlib.sha256()
-        for name, column in (
-            ("ids", self.ids),
-            ("pictures", self.pictures),
-            ("clusters", self.clusters),
-        ):
+        texts = {"ids": self.ids, "pictures": self.pictures, "clusters": self.clusters}
+        texts |= {
+            f"attributes/{name}": self.attributes[name]
+            for name in sorted(self.attributes)
+            if self.attributes[name].astype(bool).any()
+        }
+        for name, column in texts.items():
             sha.update(f"{name}{column.shape}".encode())
             sha.update("\x00".join(column.ravel().astype(str).tolist()).encode())
         arrays = {f"boxes/{role}": column for role, column in self.boxes.items()}

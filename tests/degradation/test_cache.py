@@ -78,6 +78,29 @@ def test_sizes_travel_along_and_caches_without_them_are_read(tmp_path):
         replace(rows(), sizes=sizes[:3])
 
 
+def test_attributes_travel_along_and_caches_without_them_are_read(tmp_path):
+    light = np.array(["dim", "", "hell é"] * N, dtype=object)[:N]
+    lit = replace(rows(), attributes={"light": light, "age": np.full(N, "", dtype=object)})
+    assert lit.digest() != rows().digest()
+    assert replace(rows(), attributes={"age": lit.attributes["age"]}).digest() == rows().digest()
+    assert replace(lit, attributes={"tint": light}).digest() != lit.digest()
+    address = fill(tmp_path, key(), of=lit)
+    found = open_features(tmp_path, address).rows
+    assert list(found.attributes) == ["light", "age"]
+    assert found.attributes["light"].tolist() == kept(light).tolist()
+    assert found.digest() == lit.take(np.delete(np.arange(N), LEFT_OUT)).digest()
+    with h5py.File(tmp_path / "features" / address / "index.h5", "a") as file:
+        del file["attributes"]
+    older = open_features(tmp_path, address).rows
+    assert older.attributes == {}
+    with h5py.File(
+        tmp_path / "features" / fill(tmp_path, key("hf:Other/Encoder")) / "index.h5"
+    ) as file:
+        assert "attributes" not in file
+    with pytest.raises(DataError, match=r"attributes\[light\]"):
+        replace(rows(), attributes={"light": light[:3]})
+
+
 def test_float16_is_close_and_says_how_close(tmp_path):
     address = fill(tmp_path, key())
     features, exact = open_features(tmp_path, address), kept(arrays()["tokens/2"])

@@ -56,6 +56,21 @@ def test_csv_and_parquet_give_equal_rows(pictures):
     assert len(digests) == 1
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_columns_that_are_called_attributes_travel_along(pictures, kind):
+    table = good()
+    plain = manifest_task(written(pictures, table, kind)).read("train")
+    table["attribute_light"] = ["dim", None, " warm "] * 4
+    table["weather"] = "rain"
+    rows = manifest_task(written(pictures, table, kind)).read("train")
+    assert list(rows.attributes) == ["light"]
+    assert rows.attributes["light"].tolist() == (["dim", "", "warm"] * 3)[:8]
+    assert plain.attributes == {}
+    assert plain.digest() != rows.digest()
+    with pytest.raises(DataError, match="without slashes"):
+        manifest_task(written(pictures, table.rename(columns={"weather": "attribute_a/b"}), kind))
+
+
 def test_without_a_split_column_there_is_one_split(pictures):
     task = manifest_task(written(pictures, good().drop(columns="split")))
     assert task.splits == ("all",)

@@ -34,6 +34,26 @@ def test_the_label_is_the_scene_that_is_rendered() -> None:
         assert task.open(rows.pictures[number, 0]).size == (128, 128)
 
 
+@pytest.mark.parametrize("name", DEFAULT_TASKS)
+def test_attributes_split_the_pictures_and_belong_to_what_is_rendered(name: str) -> None:
+    from degradation.scenes.world import compose
+
+    framing = name.removeprefix("scenes-")
+    rows = get_task(name).read("val")
+    scene = compose(framing, "val", 11, frame=2 if framing == "looking" else 0)
+    assert rows.attributes["light"][11] == scene.light.name
+    for attribute, column in rows.attributes.items():
+        values, counts = np.unique(column[column != ""].astype(str), return_counts=True)
+        assert len(values) > 1, attribute
+        assert counts.min() > 0.08 * len(rows), attribute
+    if "distance" in rows.attributes:  # nobody is at a distance from the viewer
+        seen = np.isfinite(rows.points[:, 0, 0])
+        assert ((rows.attributes["distance"] != "") == seen).all()
+    if "skin" in rows.attributes:  # of the subject, who is the cluster of the portraits
+        tones = {(c, s) for c, s in zip(rows.clusters, rows.attributes["skin"], strict=True)}
+        assert framing not in ("expression", "gesture") or len(tones) == len(set(rows.clusters))
+
+
 def test_no_subject_is_in_two_splits() -> None:
     task = get_task("scenes-expression")
     subjects = {split: set(task.read(split).clusters) for split in task.splits}

@@ -85,6 +85,9 @@ def check_rows(rows: Rows, spec: TaskSpec) -> None:
         assert column.dtype == object
         assert all(type(value) is str and value for value in column.ravel())
     assert len(set(rows.ids)) == n
+    for column in rows.attributes.values():
+        assert column.shape == (n,)
+        assert all(type(value) is str for value in column)  # empty: not known
     assert set(rows.boxes) == set(spec.roles)
     for boxes in rows.boxes.values():
         assert boxes.dtype == np.float32
@@ -282,6 +285,7 @@ SPEC = TaskSpec(
         {"boxes": {"face": np.full((2, 1, 4), [0, 0, 1, np.nan], dtype=np.float32)}},
         {"boxes": {"face": np.full((2, 1, 4), np.nan, dtype=np.float32)}},
         {"clusters": np.array([1, 2], dtype=object)},
+        {"attributes": {"light": np.array(["dim", None], dtype=object)}},
         {"points": np.zeros((2, 1, 2), dtype=np.float32)},
     ],
     ids=str,

@@ -103,6 +103,12 @@ def test_columns(hagrid):
     assert hagrid.read("test").ids.tolist() == ["fist/c"]
 
 
+def test_the_number_of_annotated_hands_is_an_attribute(hagrid):
+    both = entry(["like", "no_gesture"], boxes=(LEFT, RIGHT))
+    rows = hagrid.add("like", {"a": both, "b": entry()}).read()
+    assert rows.attributes["hands"].tolist() == ["two", "one"]
+
+
 # ---------------------------------------------------------------- label and box
 
 
