@@ -8,7 +8,7 @@
     hf:REPO or hf:FOLDER  transformers' own tower class for the model type in config.json
 
 A library is imported when one of its names is asked for. No remote code, no unpickling, and
-nothing of a tower may be left at its random initial value.
+nothing of a tower may be left at its random initial value, unless that is what is asked for.
 """
 
 import contextlib
@@ -34,12 +34,14 @@ __all__ = ["LIBRARIES", "load_external"]
 LIBRARIES = {"open_clip": load_open_clip, "timm": load_timm, "hf": load_hf}
 
 
-def load_external(name: str, *, offline: bool = False) -> FrozenEncoder:
+def load_external(name: str, *, offline: bool = False, seed: int | None = None) -> FrozenEncoder:
     """The frozen encoder of a library.
 
     Args:
         name: `open_clip:`, `timm:` or `hf:` and a reference (see the module's docstring).
         offline: Whether the library may use only what the hub's cache holds.
+        seed: Of fresh weights, as the library itself initialises them, in place of the trained
+            ones, of which nothing is then read; None for the trained ones.
 
     Raises:
         ConfigError: The library has no such name, or it names no plain vision transformer.
@@ -47,8 +49,8 @@ def load_external(name: str, *, offline: bool = False) -> FrozenEncoder:
     """
     library, _, reference = name.partition(":")
     try:
-        with quiet(), hub(offline=offline):
-            loaded = LIBRARIES[library](reference)
+        with quiet(), hub(offline=offline), drawn_from(seed):
+            loaded = LIBRARIES[library](reference, trained=seed is None)
     except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         raise WeightsError(
             f"Expected whole weights for {name}, but {library} could not load them: {error} "
@@ -91,6 +93,20 @@ def hub(*, offline: bool) -> Iterator[None]:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
+
+
+@contextlib.contextmanager
+def drawn_from(seed: int | None) -> Iterator[None]:
+    """Let the libraries, which know no generators, draw from a stream that starts at the seed.
+
+    The global stream is put back as it was; None leaves it alone.
+    """
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 @contextlib.contextmanager

@@ -25,21 +25,26 @@ FILES = (
 )
 
 
-def load_open_clip(reference: str) -> Loaded:
-    """The vision tower that `NAME/TAG`, `NAME@FILE` or `FOLDER` refers to."""
+def load_open_clip(reference: str, *, trained: bool = True) -> Loaded:
+    """The vision tower that `NAME/TAG`, `NAME@FILE` or `FOLDER` refers to.
+
+    Untrained it is as open_clip initialises it, and no weights are read.
+    """
     import open_clip
 
     folder = Path(reference).expanduser()
     if folder.is_dir():
-        return from_folder(folder)
+        return from_folder(folder, trained=trained)
     at = "@" in reference
     name, _, weights = reference.partition("@" if at else "/")
     if name not in open_clip.list_models():
         raise unknown_name("open_clip model or folder", name or reference, open_clip.list_models())
-    return from_file(name, Path(weights).expanduser()) if at else from_tag(name, weights)
+    if at:
+        return from_file(name, Path(weights).expanduser(), trained=trained)
+    return from_tag(name, weights, trained=trained)
 
 
-def from_tag(name: str, tag: str) -> Loaded:
+def from_tag(name: str, tag: str, *, trained: bool) -> Loaded:
     """Published weights."""
     import open_clip
 
@@ -47,23 +52,28 @@ def from_tag(name: str, tag: str) -> Loaded:
     if tag not in tags:
         raise unknown_name(f"open_clip tag of {name},", tag, tags)
     config = open_clip.get_model_config(name)
-    quick = open_clip.get_pretrained_cfg(name, tag).get("quick_gelu", False)
+    published = open_clip.get_pretrained_cfg(name, tag)
+    quick = published.get("quick_gelu", False)
     if quick != config.get("quick_gelu", False):
         other = f"{name}-quickgelu" if quick else name.removesuffix("-quickgelu")
         raise ConfigError(
             f"open_clip:{name}/{tag} was trained with another activation than {name} has. "
             f"Use open_clip:{other}/{tag}."
         )
+    if not trained:  # given the tag, open_clip would download the weights even so
+        model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+        return described(model.visual, config, (published["mean"], published["std"]))
     model = open_clip.create_model(name, pretrained=tag, require_pretrained=True)
     return described(model.visual, config)
 
 
-def from_file(name: str, path: Path) -> Loaded:
+def from_file(name: str, path: Path, *, trained: bool) -> Loaded:
     """Weights from a file; pixel statistics from the published weights if these all agree."""
     import open_clip
 
     model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
-    load_visual(model.visual, path)
+    if trained:
+        load_visual(model.visual, path)
     tags = open_clip.list_pretrained_tags_by_model(name)
     published = [open_clip.get_pretrained_cfg(name, tag) for tag in tags]
     statistics = {(tuple(tag["mean"]), tuple(tag["std"])) for tag in published}
@@ -71,13 +81,13 @@ def from_file(name: str, path: Path) -> Loaded:
     return described(model.visual, open_clip.get_model_config(name), agreed)
 
 
-def from_folder(folder: Path) -> Loaded:
+def from_folder(folder: Path, *, trained: bool) -> Loaded:
     """Configuration and weights from a folder."""
     import open_clip
 
     config_path = folder / "open_clip_config.json"
     weights = next((folder / name for name in FILES if (folder / name).is_file()), None)
-    if not config_path.is_file() or weights is None:
+    if not config_path.is_file() or (trained and weights is None):
         raise WeightsError(
             f"Expected open_clip_config.json and one of {', '.join(FILES)} in {folder}, "
             f"but found {', '.join(sorted(os.listdir(folder))) or 'nothing'}."
@@ -91,7 +101,8 @@ def from_folder(folder: Path) -> Loaded:
         raise WeightsError(
             f"Expected open_clip's model_cfg in {config_path}, but it cannot be used: {error}."
         ) from error
-    load_visual(model.visual, weights)
+    if trained:
+        load_visual(model.visual, weights)
     return described(model.visual, config)
 
 

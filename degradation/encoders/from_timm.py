@@ -11,8 +11,8 @@ from degradation.encoders.weights import load_strict
 __all__ = ["load_timm", "timm_parts"]
 
 
-def load_timm(reference: str) -> Loaded:
-    """A timm vision transformer without its classifier."""
+def load_timm(reference: str, *, trained: bool = True) -> Loaded:
+    """A timm vision transformer without its classifier; untrained as timm initialises it."""
     import timm
 
     name, at, file = reference.partition("@")
@@ -22,11 +22,11 @@ def load_timm(reference: str) -> Loaded:
     published = timm.list_pretrained(f"{architecture}*")
     if tag and name not in published:
         raise unknown_name("timm model", name, published)
-    model = timm.create_model(name, pretrained=not at)
+    model = timm.create_model(name, pretrained=trained and not at)
     blocks, n_prefix, patch = timm_parts(model, f"timm:{name}")
     settings = model.pretrained_cfg
     model.reset_classifier(0)
-    if at:
+    if trained and at:
         heads = settings.get("classifier") or ()
         heads = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
         path = Path(file).expanduser()

@@ -25,8 +25,11 @@ TOWERS: dict[str, tuple[str, dict[str, bool], tuple[str, ...]]] = {
 }
 
 
-def load_hf(reference: str) -> Loaded:
-    """The vision tower of a transformers model, by the class of its model type."""
+def load_hf(reference: str, *, trained: bool = True) -> Loaded:
+    """The vision tower of a transformers model, by the class of its model type.
+
+    Untrained it is as that class initialises it, and no weights are read.
+    """
     import transformers
 
     folder = Path(reference).expanduser()
@@ -40,7 +43,12 @@ def load_hf(reference: str) -> Loaded:
             f"used. Supported model types: {', '.join(TOWERS)}."
         )
     class_name, arguments, rest = TOWERS[config.model_type]
-    model, report = getattr(transformers, class_name).from_pretrained(
+    tower_class = getattr(transformers, class_name)
+    if not trained:
+        # A model with two towers keeps the configuration of this one inside its own.
+        own = config if isinstance(config, tower_class.config_class) else config.vision_config
+        return hf_tower(tower_class(own, **arguments).float(), hf_statistics(place), class_name)
+    model, report = tower_class.from_pretrained(
         place,
         dtype=torch.float32,
         output_loading_info=True,

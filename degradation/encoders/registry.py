@@ -4,6 +4,7 @@ tiny:SIDE      the small transformer that ships: pre, post, step-000400, ...
 KIND:post      a planted operation on tiny:pre: identity, rotation, erased, folded, noise
 clip-l-336 ... qwen2-vl:post, qwen2-vl:post@FOLDER ... published encoders (see `catalogue`)
 open_clip:...  timm:...  hf:...  through their own libraries (see `external`)
+random:NAME    the architecture of any of these with fresh weights (see `random_init`)
 """
 
 from dataclasses import replace
@@ -19,6 +20,7 @@ from degradation.encoders.catalogue import (
 )
 from degradation.encoders.names import unknown_name
 from degradation.encoders.pair import Pair
+from degradation.encoders.random_init import RANDOM, random_name, without_random
 from degradation.encoders.shipped import tiny_steps
 from degradation.errors import ConfigError
 
@@ -74,9 +76,10 @@ def load_encoder(
             for one that is not published.
         WeightsError: Its weights are missing or do not fit.
     """
-    if find_encoder(name):
-        return load_published(
-            canonical(name),
+    base, seed = without_random(name)
+    if find_encoder(base):
+        encoder = load_published(
+            canonical(base),
             weights,
             revision=revision,
             offline=offline,
@@ -84,34 +87,71 @@ def load_encoder(
             interpolation=interpolation,
             any_grid=any_grid,
             final_norm=final_norm,
-        ).to(device)
-    family, _, side = name.partition(":")
-    external = family in EXTERNAL and bool(side)
-    if not external and name not in own_encoders(folder):
-        libraries = [f"{library}:..." for library in EXTERNAL]
-        raise unlisted("encoder", name, [*own_encoders(folder), *libraries, *ENCODERS])
-    if revision is not None:
-        raise ConfigError(
-            f"Expected a revision for published encoders only, but {name} got {revision}. "
-            "`sdiag encoders` lists those that have one."
+            seed=seed,
         )
-    if any_grid or final_norm:
-        raise uncatalogued(name, "--geometry native" if any_grid else "--stage native_norm")
-    if external:
+    else:
+        check_unpublished(name, folder)
+        if revision is not None:
+            raise ConfigError(
+                f"Expected a revision for published encoders only, but {name} got {revision}. "
+                "`sdiag encoders` lists those that have one."
+            )
+        if any_grid or final_norm:
+            raise uncatalogued(name, "--geometry native" if any_grid else "--stage native_norm")
+        encoder = load_unpublished(base, folder, offline=offline, seed=seed)
+    if seed is not None:
+        encoder.info = replace(encoder.info, name=random_name(name))
+    return encoder.to(device)
+
+
+def check_unpublished(name: str, folder: Path | None) -> None:
+    """Raise `ConfigError` unless an encoder has that name that ships or comes through a library."""
+    base, seed = without_random(name)
+    family, _, side = base.partition(":")
+    own = own_encoders(folder)
+    if base not in own and not (family in EXTERNAL and side):
+        others = [*(f"{library}:..." for library in EXTERNAL), f"{RANDOM}..."]
+        raise unlisted("encoder", name, [*own, *others, *ENCODERS])
+    if seed is not None and family in PLANTED:
+        raise ConfigError(
+            f"Expected an encoder with an architecture of its own after {RANDOM}, found {base}, "
+            f"which is an operation on tiny:pre. Use {RANDOM}tiny:pre."
+        )
+
+
+def load_unpublished(
+    name: str, folder: Path | None, *, offline: bool, seed: int | None
+) -> "Encoder":
+    """The frozen encoder of a name that `check_unpublished` lets pass, without its `random:`.
+
+    Args:
+        name: Of an encoder that ships, or of a library.
+        folder: As for `load_encoder`.
+        offline: As for `load_encoder`.
+        seed: Of fresh weights; None for the trained ones.
+    """
+    family, _, side = name.partition(":")
+    if family in EXTERNAL:
         from degradation.encoders.external import load_external
 
-        return load_external(name, offline=offline).to(device)
+        return load_external(name, offline=offline, seed=seed)
     if family == "tiny":
-        from degradation.encoders.tiny import load_tiny
+        from degradation.encoders.tiny import load_tiny, random_tiny
 
-        return load_tiny(side, folder).to(device)
+        return load_tiny(side, folder) if seed is None else random_tiny(side, folder, seed=seed)
     from degradation.encoders.planted import load_planted
 
-    return load_planted(family, folder).to(device)
+    return load_planted(family, folder)
 
 
 def load_published(
-    name: str, weights: Path | None, *, revision: str | None, offline: bool, **options: Any
+    name: str,
+    weights: Path | None,
+    *,
+    revision: str | None,
+    offline: bool,
+    seed: int | None,
+    **options: Any,
 ) -> "Encoder":
     """The frozen encoder of a catalogue row, which tells where it was read from.
 
@@ -120,27 +160,33 @@ def load_published(
         weights: As for `load_encoder`.
         revision: As for `load_encoder`.
         offline: As for `load_encoder`.
+        seed: Of fresh weights, for which the configuration alone is read; None for the trained
+            ones.
         options: Of `load_family`: size, interpolation, any_grid, final_norm.
     """
-    from degradation.encoders.checkpoint import open_checkpoint
+    from degradation.encoders.checkpoint import open_checkpoint, open_configuration
     from degradation.encoders.encoder import Origin
     from degradation.encoders.families import FAMILIES, load_family
 
     row, place = find_encoder(name), name.partition("@")[2]
     prefixes = FAMILIES[row.family].prefixes
-    checkpoint = open_checkpoint(
-        place or row.repo,
-        files=None if place else row.files or None,
-        revision=revision,
-        offline=offline,
-        root=weights,
-        prefixes=prefixes if all(prefixes) else (),
+    where = {
+        "files": None if place else row.files or None,
+        "revision": revision,
+        "offline": offline,
+        "root": weights,
+    }
+    checkpoint = (
+        open_checkpoint(place or row.repo, **where, prefixes=prefixes if all(prefixes) else ())
+        if seed is None
+        else open_configuration(place or row.repo, **where)
     )
     encoder = load_family(
         row.family,
         checkpoint,
         name,
         **options,
+        seed=seed,
         expected={
             "width": row.width,
             "depth": row.blocks,

@@ -20,7 +20,7 @@ from degradation.encoders.vit import Vit, VitConfig
 from degradation.encoders.weights import load_strict, read_safetensors, write_safetensors
 from degradation.errors import WeightsError
 
-__all__ = ["load_tiny", "read_tiny", "save_tiny", "tiny_steps"]
+__all__ = ["load_tiny", "random_tiny", "read_tiny", "save_tiny", "tiny_steps"]
 
 
 def load_tiny(side: str, folder: Path | None = None) -> FrozenEncoder:
@@ -34,6 +34,25 @@ def load_tiny(side: str, folder: Path | None = None) -> FrozenEncoder:
         WeightsError: The folder lacks this side, or its weights do not fit its configuration.
     """
     return frozen_vit(read_tiny(side, folder), name=f"tiny:{side}")
+
+
+def random_tiny(side: str, folder: Path | None = None, *, seed: int) -> FrozenEncoder:
+    """The architecture of `tiny:SIDE`, which all sides share, with fresh weights.
+
+    They are drawn as the recipe draws those that it starts from. It has batch norms in the stem
+    while it trains; a fresh stem keeps the scale of a picture without them (He et al. 2015).
+
+    Args:
+        side: Whose name it gets.
+        folder: Weights folder, of which only the configuration is read; the shipped one if None.
+        seed: Of the weights.
+
+    Raises:
+        WeightsError: The folder has no configuration that can be used.
+    """
+    vit = Vit(read_config(folder or tiny_folder()))
+    vit.initialise(generator=torch.Generator().manual_seed(seed))
+    return frozen_vit(vit, name=f"tiny:{side}")
 
 
 def read_tiny(side: str, folder: Path | None = None) -> Vit:

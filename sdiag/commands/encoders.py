@@ -20,7 +20,8 @@ ENCODERS = """\
 ENCODERS, for --pre, --post and --candidate. GB: of the tower, which is all that is read; + the
 whole file is downloaded for it; * the hub asks for an agreement. NAME@FOLDER reads a local copy."""
 LIBRARIES = """\
-Any other encoder: open_clip:NAME/TAG, timm:NAME, hf:REPO, or a local folder or file of these."""
+Any other encoder: open_clip:NAME/TAG, timm:NAME, hf:REPO, or a local folder or file of these.
+random:NAME is the architecture of any of them with fresh weights, a reference."""
 
 
 def encoders(

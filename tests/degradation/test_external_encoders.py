@@ -375,7 +375,7 @@ def test_offline_reaches_the_libraries_and_ends_with_the_call(monkeypatch):
     constants, seen = huggingface_hub.constants, []
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
-    def load(reference):
+    def load(reference, *, trained):
         seen.append(constants.HF_HUB_OFFLINE)
         raise OSError("no such repository")
 

@@ -7,6 +7,6 @@ folder, the hub's cache, or the hub itself. Nothing is unpickled and no code of 
 
 from degradation.encoders.checkpoint.checkpoint import Checkpoint
 from degradation.encoders.checkpoint.header import TensorFacts
-from degradation.encoders.checkpoint.opening import open_checkpoint
+from degradation.encoders.checkpoint.opening import open_checkpoint, open_configuration
 
-__all__ = ["Checkpoint", "TensorFacts", "open_checkpoint"]
+__all__ = ["Checkpoint", "TensorFacts", "open_checkpoint", "open_configuration"]

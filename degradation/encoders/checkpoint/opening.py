@@ -18,7 +18,7 @@ from degradation.encoders.checkpoint.layout import (
 from degradation.encoders.checkpoint.place import Place, locate
 from degradation.errors import WeightsError
 
-__all__ = ["open_checkpoint"]
+__all__ = ["open_checkpoint", "open_configuration"]
 
 SHOWN = 4
 Homes = dict[str, tuple[str, WeightFile]]
@@ -85,6 +85,30 @@ def open_checkpoint(
         homes=homes,
         documents=documents,
     )
+
+
+def open_configuration(
+    reference: str,
+    *,
+    files: Sequence[str] | None = None,
+    revision: str | None = None,
+    offline: bool | None = None,
+    root: Path | None = None,
+) -> Checkpoint:
+    """A checkpoint of which only the configuration is read, and which holds no tensors then.
+
+    Its weights need not even be there. Arguments and errors as for `open_checkpoint`.
+    """
+    names = config_names(files[0] if files else WEIGHTS[0])
+    place = locate(
+        reference,
+        configs=names,
+        revision=revision,
+        offline=bool(offline) or constants.HF_HUB_OFFLINE,
+        root=root,
+    )
+    config, documents = read_config(place, names)
+    return Checkpoint(place.source, place.revision, config, {}, {}, documents)
 
 
 def usual_weights(place: Place) -> str:

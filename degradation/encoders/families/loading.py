@@ -39,6 +39,7 @@ def load_family(
     final_norm: bool = False,
     statistics: Statistics | None = None,
     expected: Mapping[str, Any] | None = None,
+    seed: int | None = None,
 ) -> FrozenEncoder:
     """The frozen encoder of a family that a checkpoint holds.
 
@@ -57,13 +58,20 @@ def load_family(
         statistics: Channel means and deviations in place of the family's.
         expected: Fields of `VitConfig` and the values that they are registered with; a
             configuration that says otherwise is refused.
+        seed: Of fresh weights, by `Vit.initialise`, in place of the stored ones, of which nothing
+            is then read; None for the stored ones.
 
     Raises:
         ConfigError: The configuration describes no tower of this family, or not the expected one.
         WeightsError: The tensors are not those of the configuration.
     """
     tower = load_tower(
-        family, checkpoint, final_norm=final_norm, statistics=statistics, expected=expected
+        family,
+        checkpoint,
+        final_norm=final_norm,
+        statistics=statistics,
+        expected=expected,
+        seed=seed,
     )
     own = named(family).interpolation
     if any_grid:
@@ -81,6 +89,7 @@ def load_tower(
     final_norm: bool = False,
     statistics: Statistics | None = None,
     expected: Mapping[str, Any] | None = None,
+    seed: int | None = None,
 ) -> Vit:
     """The tower on its own grid, float32 in its canonical names. Arguments as for `load_family`."""
     config = architecture(family, checkpoint)
@@ -90,6 +99,8 @@ def load_tower(
         config = replace(config, final_norm=last_is_read)
     if statistics is not None:
         config = replace(config, mean=statistics[0], std=statistics[1])
+    if seed is not None:
+        return Vit(config).initialise(generator=torch.Generator().manual_seed(seed))
     # On the meta device nothing has a value, so that whatever is not read is known to be missing.
     with torch.device("meta"):
         tower = Vit(config)
