@@ -22,10 +22,13 @@ __all__ = [
     "CLASS_PROBE",
     "GAZE_PROBE",
     "Asked",
+    "ClassQuestion",
+    "GazeQuestion",
     "Prediction",
     "arm_of",
     "ask",
     "declared_arm",
+    "prepare_question",
 ]
 
 CLASS_PROBE = "logistic-l2"
@@ -121,12 +124,12 @@ def ask(
     Raises:
         DataError: If no question can be asked.
     """
-    prepared: list[_ClassQuestion | _GazeQuestion] = []
+    prepared: list[ClassQuestion | GazeQuestion] = []
     refused: dict[tuple[str, str], str] = {}
     for name in questions:
         for arm in blocks:
             try:
-                prepared.append(_prepare(table, name, arm, seed))
+                prepared.append(prepare_question(table, name, arm, seed))
             except DataError as error:  # too few rows, clusters or classes for this question
                 refused[name, arm.name] = str(error)
     if not prepared:
@@ -141,7 +144,7 @@ def ask(
             found.predictions += [
                 one.prediction(-1, name, "none", scores) for name, scores in _baselines(one)
             ]
-            if isinstance(one, _GazeQuestion):
+            if isinstance(one, GazeQuestion):
                 found.predictions += one.human()
     by_regions = sorted(pairs, key=lambda pair: pair[0].arm.regions)
     for regions, members in groupby(by_regions, key=lambda pair: pair[0].arm.regions):
@@ -152,7 +155,7 @@ def ask(
 def _read(
     table: Table,
     regions: tuple[str, ...],
-    members: Sequence[tuple["_ClassQuestion | _GazeQuestion", Asked]],
+    members: Sequence[tuple["ClassQuestion | GazeQuestion", Asked]],
     blocks: Mapping[Arm, Sequence[int]],
 ) -> None:
     """Put questions about the same regions to every block and side."""
@@ -168,8 +171,20 @@ def _read(
                     )
 
 
-def _prepare(table: Table, question: str, arm: Arm, seed: int) -> "_ClassQuestion | _GazeQuestion":
-    """A question with its plan, refused where its rows cannot answer it."""
+def prepare_question(
+    table: Table, question: str, arm: Arm, seed: int
+) -> "ClassQuestion | GazeQuestion":
+    """A question with its plan.
+
+    Args:
+        table: From `probes.table.open_table`.
+        question: A label set of the task, or `gaze`.
+        arm: How the features are read.
+        seed: Decides folds, with the question's name.
+
+    Raises:
+        DataError: If its rows cannot answer it: too few rows, clusters or classes.
+    """
     labels = table.labels.get(question, np.zeros(len(table.ids), dtype=np.int64))
     usable = table.unusable(question, arm.regions) == ""
     plan = make_plan(table.splits, usable, table.clusters, labels, seed=seed, name=question)
@@ -179,7 +194,7 @@ def _prepare(table: Table, question: str, arm: Arm, seed: int) -> "_ClassQuestio
             f"anew for the intervals; found {len(plan.predicted)} rows of one. Use more rows."
         )
     if question not in table.labels:
-        return _GazeQuestion(table, question, plan, arm)
+        return GazeQuestion(table, question, plan, arm)
     for stage in plan.stages:
         for rows in (stage.train, *(fit for fit, _ in stage.trials)):
             if len(seen := np.unique(labels[rows])) < 2:
@@ -187,10 +202,10 @@ def _prepare(table: Table, question: str, arm: Arm, seed: int) -> "_ClassQuestio
                     f"Question {question}: a probe needs at least two classes to fit, found "
                     f"{len(seen)} in {len(rows)} rows. Use more rows, or leave this question out."
                 )
-    return _ClassQuestion(table, question, plan, arm)
+    return ClassQuestion(table, question, plan, arm)
 
 
-class _ClassQuestion:
+class ClassQuestion:
     """A label set, read by multinomial logistic regression."""
 
     probe = CLASS_PROBE
@@ -227,7 +242,7 @@ class _ClassQuestion:
         return Prediction(self.name, block, probe, side, ids, clusters, outcome, narrow)
 
 
-class _GazeQuestion:
+class GazeQuestion:
     """The target point, read by a conditional logit over the cells."""
 
     probe = GAZE_PROBE
@@ -289,7 +304,7 @@ class _GazeQuestion:
 
 
 def _baselines(
-    question: _ClassQuestion | _GazeQuestion,
+    question: ClassQuestion | GazeQuestion,
 ) -> Iterator[tuple[str, Float64[np.ndarray, "k c"]]]:
     """Scores without the encoder, by name."""
     plan = question.plan
