@@ -37,25 +37,6 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Analysis(Record):
-    """Base of the records that further analyses leave beside a run.
-
-    A kind declares `schema_version: Literal[N] = N`, as `RunRecord` does.
-    """
-
-    schema_version: int
-    tool_version: str
-    task: "TaskCard"
-    pair: "PairCard"
-    splits: dict[str, "SplitCard"]
-    seed: int
-
-    @classmethod
-    def version(cls) -> int:
-        """The version of its schema that this kind of record has."""
-        return cls.model_fields["schema_version"].default
-
-
 class Estimate(Record):
     """A number with its 95 % interval (paired cluster bootstrap, percentile), in points."""
 
@@ -129,6 +110,25 @@ class SplitCard(Record):
     clusters: int
     left_out: dict[str, int]
     """Number of rows left out, by reason."""
+
+
+class Analysis(Record):
+    """Base of the records that further analyses leave beside a run.
+
+    A kind declares `schema_version: Literal[N] = N`, as `RunRecord` does.
+    """
+
+    schema_version: int
+    tool_version: str
+    task: TaskCard
+    pair: PairCard
+    splits: dict[str, SplitCard]
+    seed: int
+
+    @classmethod
+    def version(cls) -> int:
+        """The version of its schema that this kind of record has."""
+        return cls.model_fields["schema_version"].default
 
 
 class ClassCard(Record):
