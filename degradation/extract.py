@@ -1,4 +1,4 @@
-"""Pictures in, features out: both sides of a pair, and the plain pictures, in one pass.
+"""Pictures in, features out: both sides of a pair, and its references, in one pass.
 
 Each picture is opened and scaled once; the same pixels go to both encoders. The stages run beside
 each other: threads open pictures, the main thread feeds the encoders, one thread collects features
@@ -31,6 +31,7 @@ from degradation.cache import (
     open_store,
     write_pair,
 )
+from degradation.cache.pairs import known_random
 from degradation.cache.schema import features_folder
 from degradation.cache.shards import ShardCard
 from degradation.encode import Gathered, by_shape, upload
@@ -119,8 +120,12 @@ def extract(
     cache_pictures: bool = False,
     ranks: Ranks = ALONE,
     progress: bool = True,
+    random: Encoder | None = None,
 ) -> ExtractReport:
     """Extract the features of both sides of a pair on one split into the cache.
+
+    In the same pass come the references: the plain pictures, and a tower with fresh weights if
+    one is given.
 
     Args:
         task: The task.
@@ -148,6 +153,8 @@ def extract(
         cache_pictures: Keep the scaled pictures below `root`, for the next pair of this size.
         ranks: The processes that share the work; all of them must call this function.
         progress: Show a bar on stderr.
+        random: The architecture of the pair with fresh weights (see `encoders.random_init`).
+            Without it, one that the entry of this pair has already is kept.
 
     Raises:
         ConfigError: An option does not fit the task or the encoders.
@@ -168,7 +175,7 @@ def extract(
     )  # fmt: skip
     sides = plan_sides(
         task.spec, split, rows, pre, post, protocol, shard_rows=shard_rows, device=device,
-        storage=storage, compile_for=per_batch if compile else None,
+        storage=storage, compile_for=per_batch if compile else None, random=random,
     )  # fmt: skip
     kept = pictures_cache(root, task.spec, protocol.geometry) if cache_pictures else None
     reader = Reader(task, rows, protocol.geometry, cache=kept, check_every=shard_rows)
@@ -199,11 +206,12 @@ def extract(
     )
 
 
-def _enter(root: Path, pair: Pair, sides: tuple[Side, Side, Side]) -> PairEntry:
+def _enter(root: Path, pair: Pair, sides: tuple[Side, ...]) -> PairEntry:
     """Check that the sides belong together and write the pair entry."""
-    pre, post, pictures = (open_features(root, side.key.address) for side in sides)
-    check_paired(pre, post)
-    check_paired(pre, pictures)
+    pre, *others = (open_features(root, side.key.address) for side in sides)
+    for other in others:
+        check_paired(pre, other)
+    post, pictures, *references = others
     entry = PairEntry(
         pair=pair.name,
         task=pre.spec.name,
@@ -215,7 +223,9 @@ def _enter(root: Path, pair: Pair, sides: tuple[Side, Side, Side]) -> PairEntry:
         source=pair.source,
         block=pair.block,
         protocol=str(pre.key.protocol),
+        random=references[0].address if references else None,
     )
+    entry = replace(entry, random=entry.random or known_random(root, entry))
     write_pair(root, entry)
     return entry
 

@@ -103,9 +103,11 @@ def plan_sides(
     device: str,
     storage: Storage,
     compile_for: int | None,
-) -> tuple[Side, Side, Side]:
-    """The sides `pre`, `post` and `pictures`; arguments as in `extract`, the protocol `settled`.
+    random: Encoder | None = None,
+) -> tuple[Side, ...]:
+    """The sides `pre`, `post`, `pictures` and, if there is such a tower, `random`.
 
+    Arguments as in `extract`, the protocol `settled`. Token maps are stored of the pair alone.
     Compiled code rounds otherwise than eager code, so features of one never share a cache with
     those of the other.
 
@@ -114,11 +116,13 @@ def plan_sides(
         PairingError: Token maps of encoders whose grids differ.
     """
     infos = (pre.info, post.info)
+    references = () if random is None else (random,)
     _check_geometry(protocol, rows)
     _check_features(protocol, spec, infos)
     _check_stage(protocol, (pre, post))
+    _check_blocks([one.info for one in references], protocol.blocks, ())
     if protocol.geometry.kind == "native":
-        _check_any_shape((pre, post), compiled=compile_for is not None)
+        _check_any_shape((pre, post, *references), compiled=compile_for is not None)
     _check_token_maps(protocol, infos, rows)
     key = partial(
         Key,
@@ -130,13 +134,13 @@ def plan_sides(
         shard_rows=shard_rows,
     )
 
-    def planned(encoder: Encoder) -> Side:
+    def planned(encoder: Encoder, token_blocks: tuple[int, ...]) -> Side:
         encoder_key = key(
             encoder=encoder.info.name,
             digest=encoder.info.digest,
             blocks=protocol.blocks,
             regions=("image",) if protocol.pool == "cls" else ("image", *rows.boxes),
-            token_blocks=protocol.token_blocks,
+            token_blocks=token_blocks,
             compute=protocol.dtype if compile_for is None else f"{protocol.dtype} compiled",
         )
         encoder = _normalising(encoder, protocol)
@@ -145,7 +149,7 @@ def plan_sides(
         launch = launcher(
             encoder,
             blocks=protocol.blocks,
-            token_blocks=protocol.token_blocks,
+            token_blocks=token_blocks,
             device=device,
             compute_dtype=getattr(torch, protocol.dtype),
             pooling="mean" if protocol.pool_grid else protocol.pool,
@@ -163,7 +167,11 @@ def plan_sides(
         token_blocks=(),
         compute="float32",
     )
-    return planned(pre), planned(post), Side(pictures_key, PICTURES, (0, 0))
+    return (
+        *(planned(encoder, protocol.token_blocks) for encoder in (pre, post)),
+        Side(pictures_key, PICTURES, (0, 0)),
+        *(planned(encoder, ()) for encoder in references),
+    )
 
 
 def _normalising(encoder: Encoder, protocol: Protocol) -> Encoder:

@@ -8,11 +8,11 @@ import numpy as np
 
 from degradation.cache.files import remove_abandoned, write_atomically
 from degradation.cache.reader import Features
-from degradation.cache.schema import plain, slug
+from degradation.cache.schema import INDEX, features_folder, plain, slug
 from degradation.errors import CacheError, PairingError
 from degradation.protocol import Protocol, check_same_pixels, protocol_of
 
-__all__ = ["PairEntry", "check_paired", "pair_path", "pairs", "write_pair"]
+__all__ = ["PairEntry", "check_paired", "known_random", "pair_path", "pairs", "write_pair"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class PairEntry:
         block: Block of the confirmatory comparison; None for the last common one.
         protocol: How pictures became pixels, with version.
         imported: Whether the features were computed elsewhere.
+        random: Address of the features of the same architecture with fresh weights; None if they
+            were not extracted, and in older entries.
     """
 
     pair: str
@@ -44,11 +46,12 @@ class PairEntry:
     block: int | None
     protocol: str
     imported: bool = False
+    random: str | None = None
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """All caches that the pair refers to."""
-        return (self.pre, self.post) + ((self.pictures,) if self.pictures else ())
+        return (self.pre, self.post, *filter(None, (self.pictures, self.random)))
 
 
 def pair_path(root: Path, entry: PairEntry) -> Path:
@@ -58,10 +61,24 @@ def pair_path(root: Path, entry: PairEntry) -> Path:
 
 def write_pair(root: Path, entry: PairEntry) -> None:
     """Write the entry; call it only when all its caches are complete."""
-    text = json.dumps(plain(entry), indent=1, ensure_ascii=False)
     path = pair_path(root, entry)
+    text = json.dumps(plain(entry), indent=1, ensure_ascii=False)
     write_atomically(path, text.encode())
     remove_abandoned(path)  # no lock is held here, so a killed run may have left its part
+
+
+def known_random(root: Path, entry: PairEntry) -> str | None:
+    """The random side of the entry that this one is to replace, if it still fits and is there.
+
+    Extracting a pair once more, without that side, is no reason to forget it.
+    """
+    try:
+        old = _read(pair_path(root, entry))
+    except (CacheError, OSError):  # none, or nothing that could be kept
+        return None
+    same = (old.pre, old.post, old.pictures) == (entry.pre, entry.post, entry.pictures)
+    there = old.random and (features_folder(root, old.random) / INDEX).exists()
+    return old.random if same and there else None
 
 
 def pairs(root: Path) -> list[PairEntry]:
@@ -70,15 +87,16 @@ def pairs(root: Path) -> list[PairEntry]:
     Raises:
         CacheError: A file is not an entry.
     """
-    entries = []
-    for path in sorted((root / "pairs").glob("*/*/*.json")):
-        try:
-            entries.append(PairEntry(**json.loads(path.read_text(encoding="utf-8"))))
-        except (ValueError, TypeError) as error:
-            raise CacheError(
-                f"{path} is not a pair entry ({error}). Delete it and extract again."
-            ) from error
-    return entries
+    return [_read(path) for path in sorted((root / "pairs").glob("*/*/*.json"))]
+
+
+def _read(path: Path) -> PairEntry:
+    try:
+        return PairEntry(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise CacheError(
+            f"{path} is not a pair entry ({error}). Delete it and extract again."
+        ) from error
 
 
 def check_paired(pre: Features, post: Features) -> None:

@@ -70,7 +70,7 @@ def extract(
         str | None,
         typer.Option(
             help="Encoder before, in place of --model: tiny:SIDE, open_clip:NAME/TAG, timm:NAME, "
-            "hf:REPO, or a local folder or file."
+            "hf:REPO, or a local folder or file; random:NAME for that one with fresh weights."
         ),
     ] = None,
     post: Annotated[str | None, typer.Option(help="Encoder after, with --pre.")] = None,
@@ -176,6 +176,14 @@ def extract(
             "pair of the same size decodes nothing.",
         ),
     ] = False,
+    random_init: Annotated[
+        bool,
+        typer.Option(
+            "--random-init",
+            help="Also the features of a tower like the one before with fresh weights, in the same "
+            "pass: `sdiag probe` then says what the same probe reads from an untrained encoder.",
+        ),
+    ] = False,
     weights: Weights = None,
     pre_revision: Annotated[
         str | None,
@@ -265,6 +273,7 @@ def extract(
             compute_dtype=getattr(torch, precision.value),
             compile=compile,
             cache_pictures=cache_pictures,
+            random_init=random_init,
             ranks=ranks,
         )
     if not ranks.leads:
@@ -320,9 +329,11 @@ def extract_pairs(
     weights=None,
     revisions=(None, None),
     offline=False,
+    random_init=False,
     **options,
 ) -> list[dict]:
     """Extract pairs, each by its protocol, on every split of every task; one summary per run."""
+    from degradation.encoders.random_init import random_name
     from degradation.encoders.registry import load_encoder
     from degradation.extract import extract as extract_split
     from degradation.tasks.registry import DEFAULT_TASKS, get_task
@@ -342,12 +353,17 @@ def extract_pairs(
         )
         pre = load(pair.pre, size=protocol.geometry.size, revision=revisions[0])
         post = load(pair.post, size=None if any_grid else pre.info.size, revision=revisions[1])
+        random = None
+        if random_init:
+            size = None if any_grid else pre.info.size
+            random = load(random_name(pair.pre), size=size, revision=revisions[0])
         for task_name in tasks or DEFAULT_TASKS:
             task = get_task(task_name, data_root=data_root)
             for split in task.splits:
                 done = extract_split(
-                    task, split, pair, pre, post, root=cache, protocol=protocol, **options
-                )
+                    task, split, pair, pre, post,
+                    root=cache, protocol=protocol, random=random, **options,
+                )  # fmt: skip
                 summaries.append(
                     {
                         "pair": pair.name,
