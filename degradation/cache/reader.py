@@ -124,18 +124,32 @@ class Features:
             ConfigError: The token maps of this block are not in the cache.
             CacheError: A shard is missing or damaged.
         """
+        result: np.ndarray | None = None
+        for rows, part in self.token_parts(block):
+            if result is None:
+                result = np.empty((len(self.rows), *part.shape[1:]), dtype=np.float32)
+            result[rows] = part
+        return result
+
+    def token_parts(self, block: int) -> Iterator[tuple[slice, Float32[np.ndarray, "m t d"]]]:
+        """Token maps of one block, a shard at a time, with the place of its rows.
+
+        All token maps of a large data set do not fit into memory.
+
+        Args:
+            block: One of `token_blocks`.
+
+        Raises:
+            ConfigError: The token maps of this block are not in the cache.
+            CacheError: A shard is missing or damaged.
+        """
         if block not in self.token_blocks:
             raise ConfigError(
                 f"{self.address} has token maps of blocks {list(self.token_blocks)}, not {block}. "
-                f"Extract with --token-blocks {block}."
+                f"Extract with --token-block {block}."
             )
-        result: np.ndarray | None = None
         for rows, file in self._shards():
-            part = file[tokens_name(block)]
-            if result is None:
-                result = np.empty((len(self.rows), *part.shape[1:]), dtype=np.float32)
-            result[rows] = part[()]
-        return result
+            yield rows, file[tokens_name(block)][()].astype(np.float32)
 
     def _shards(self) -> Iterator[tuple[slice, h5py.File]]:
         """Each shard with rows, opened, and where its rows lie."""

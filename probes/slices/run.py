@@ -1,0 +1,249 @@
+"""From the predictions of a run and the rows of its cache to the record of its slices."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from degradation.errors import ConfigError
+from probes.cards import tool_version
+from probes.metrics import Metric, resolve
+from probes.predictions import read_predictions
+from probes.questions import Prediction, arm_of
+from probes.records import Estimate, RunRecord
+from probes.runs import PREDICTIONS, read_run, write_analysis
+from probes.slices.cuts import CLASS, cuts
+from probes.slices.deltas import Measured, measure
+from probes.slices.matching import check_splits, positions
+from probes.slices.records import AttributeCard, RefusedSlice, Slice, SlicesRecord
+from probes.slices.shrinkage import Shrunken, cochran_q, moderated_variances, shrink
+from probes.statistics.bootstrap import estimate, stream, two_sided_p
+from probes.table import Table, open_pair
+
+__all__ = ["NAME", "slice_run"]
+
+NAME = "slices"
+"""Of the command and of the file that it writes."""
+
+
+def slice_run(
+    root: Path, folder: Path, *, block: int | None = None, metric: str | None = None
+) -> SlicesRecord:
+    """Slice the predictions of one run and write `slices.json` beside them.
+
+    Each question is sliced at its declared block, in its declared arm and first metric, by class,
+    by the size of its boxes and by the attributes of the task. A slice of one class has no ranking
+    against other classes: its metric is recall, the share of its rows that are called by its name.
+
+    Args:
+        root: Root of all caches.
+        folder: Folder of a run, from `sdiag probe`.
+        block: Block instead of the declared one.
+        metric: Metric instead of the first, for the questions to which it applies.
+
+    Returns:
+        The record, as written.
+
+    Raises:
+        CacheError: If the pair is not in the cache.
+        ConfigError: If the run has no predictions at that block, or the metric applies nowhere.
+        DataError: If the run cannot be read.
+        PairingError: If the cache holds other rows than were predicted.
+    """
+    run = read_run(folder)
+    predictions = read_predictions(folder / PREDICTIONS)
+    table, _ = open_pair(root, run.task.name, run.pair.name, row_list=run.task.row_list)
+    parts: list[tuple[list[Slice], list[AttributeCard], list[RefusedSlice]]] = []
+    blocks = {}
+    for question in run.task.metrics:
+        chosen = _metric(run, question, metric)
+        sides = _sides(run, predictions, question, block)
+        if chosen is None or sides is None:
+            continue
+        blocks[question] = sides[0].block
+        sliced, unknown = _measured(table, run, sides, chosen)
+        parts.append(_account(question, sliced, unknown, run))
+    if not parts:
+        raise ConfigError(_nothing(run, block, metric))
+    check_splits(table, run)
+    record = SlicesRecord(
+        tool_version=tool_version(),
+        task=run.task,
+        pair=run.pair,
+        splits=run.splits,
+        seed=run.seed,
+        draws=run.draws,
+        predictions_sha256=run.predictions_sha256,
+        blocks=blocks,
+        slices=tuple(one for part in parts for one in part[0]),
+        attributes=tuple(one for part in parts for one in part[1]),
+        refused=tuple(one for part in parts for one in part[2]),
+    )
+    write_analysis(folder, NAME, record)
+    return record
+
+
+def _metric(run: RunRecord, question: str, name: str | None) -> Metric | None:
+    """The metric of a question; None where the one that was asked for does not apply."""
+    try:
+        return resolve(name or run.task.metrics[question][0], run.task.label_sets.get(question, ()))
+    except ConfigError:
+        if name is None:
+            raise
+        return None
+
+
+def _sides(
+    run: RunRecord, predictions: Sequence[Prediction], question: str, block: int | None
+) -> tuple[Prediction, Prediction] | None:
+    """Both sides of a question in the declared arm, at the block given or declared."""
+    if block is None:
+        declared = [
+            one.block for one in run.comparisons if one.question == question and one.confirmatory
+        ]
+        if not declared:
+            return None
+        block = declared[0]
+    found = {
+        one.side: one
+        for one in predictions
+        if (one.question, one.block) == (question, block) and not arm_of(one.probe)
+    }
+    return (found["pre"], found["post"]) if {"pre", "post"} <= set(found) else None
+
+
+def _nothing(run: RunRecord, block: int | None, metric: str | None) -> str:
+    blocks = sorted({one.block for one in run.comparisons if not one.arm})
+    what = f"at block {block}" if block is not None else "at the declared block"
+    named = f" with the metric {metric}" if metric else ""
+    return (
+        f"Expected predictions {what}{named} in the run of {run.pair.name} on {run.task.label}, "
+        f"found the blocks {blocks} and the metrics "
+        f"{sorted({one.metric for one in run.comparisons})}. Name one of them with --block or "
+        "--metric, or run `sdiag probe` again without --block."
+    )
+
+
+def _measured(
+    table: Table, run: RunRecord, sides: tuple[Prediction, Prediction], metric: Metric
+) -> tuple[list[Measured], dict[str, int]]:
+    """Every slice of a question under the draws that the run had for it."""
+    pre, post = sides
+    found, unknown = cuts(table, pre.question, positions(table, pre))
+    classes = run.task.label_sets.get(pre.question, ())
+    asked = [
+        (cut, resolve(f"recall:{cut.value}", classes) if cut.attribute == CLASS else metric)
+        for cut in found
+    ]
+    rng = stream(run.seed, f"bootstrap/{pre.question}")
+    return measure(pre, post, asked, draws=run.draws, rng=rng), dict(unknown)
+
+
+def _account(
+    question: str, measured: Sequence[Measured], unknown: dict[str, int], run: RunRecord
+) -> tuple[list[Slice], list[AttributeCard], list[RefusedSlice]]:
+    """The records of one question's slices."""
+    slices: list[Slice] = []
+    cards: list[AttributeCard] = []
+    refused = [
+        RefusedSlice(
+            question=question,
+            attribute=one.cut.attribute,
+            value=one.cut.value,
+            n=one.n,
+            clusters=one.clusters,
+            reason=one.refused,
+        )
+        for one in measured
+        if one.refused
+    ]
+    usable = [one for one in measured if not one.refused]
+    for attribute, group in groupby(usable, key=lambda one: one.cut.attribute):
+        members = list(group)
+        clusters = np.array([one.clusters for one in members], dtype=np.float64)
+        raw = np.array([np.nanvar(one.deltas, ddof=1) for one in members])
+        variances = moderated_variances(raw, clusters)
+        shrunken = None
+        if len(members) > 1:
+            values = np.array([one.delta for one in members])
+            rng = stream(run.seed, f"slices/{question}/{attribute}")
+            shrunken = shrink(values, variances, draws=run.draws, rng=rng)
+            q, p = _heterogeneity(members, values, variances, clusters)
+            few = unknown.get(attribute, 0)
+            cards.append(_card(question, attribute, members, few, shrunken, q, p))
+        slices += [
+            _slice(question, one, float(np.sqrt(variances[i])), shrunken, i)
+            for i, one in enumerate(members)
+        ]
+    return slices, cards, refused
+
+
+def _heterogeneity(
+    members: Sequence[Measured],
+    values: Float64[np.ndarray, " k"],
+    variances: Float64[np.ndarray, " k"],
+    clusters: Float64[np.ndarray, " k"],
+) -> tuple[float, float]:
+    """Cochran's Q of the deltas, and its p by the draws centred at them.
+
+    The chi-squared distribution would take slices that share clusters as independent; the draws,
+    which are the same for all slices, do not.
+    """
+    if not variances.any():
+        return 0.0, 1.0
+    q = float(cochran_q(values, variances))
+    centred = np.stack([one.deltas for one in members], axis=1) - values
+    centred *= np.sqrt(clusters / (clusters - 1))
+    null = cochran_q(centred[~np.isnan(centred).any(1)], variances)
+    return q, float((1 + (null >= q).sum()) / (len(null) + 1))
+
+
+def _card(
+    question: str,
+    attribute: str,
+    members: Sequence[Measured],
+    unknown: int,
+    shrunken: Shrunken,
+    q: float,
+    p: float,
+) -> AttributeCard:
+    return AttributeCard(
+        question=question,
+        attribute=attribute,
+        slices=len(members),
+        unknown=unknown,
+        mean=shrunken.mean,
+        spread=shrunken.spread,
+        cochran_q=q,
+        p=p,
+        worst=members[shrunken.worst].cut.value,
+        p_worst=float(shrunken.p_worst[shrunken.worst]),
+        lowest=Estimate(value=shrunken.lowest, low=shrunken.lowest_low, high=shrunken.lowest_high),
+    )
+
+
+def _slice(question: str, one: Measured, error: float, shrunken: Shrunken | None, i: int) -> Slice:
+    drawn = None
+    if shrunken is not None:
+        drawn = Estimate(
+            value=float(shrunken.estimates[i]),
+            low=float(shrunken.low[i]),
+            high=float(shrunken.high[i]),
+        )
+    return Slice(
+        question=question,
+        attribute=one.cut.attribute,
+        value=one.cut.value,
+        metric="recall" if one.cut.attribute == CLASS else one.metric.name,
+        n=one.n,
+        clusters=one.clusters,
+        bounds=one.cut.bounds,
+        pre=estimate(100 * one.points[0], 100 * one.values[0]),
+        post=estimate(100 * one.points[1], 100 * one.values[1]),
+        delta=estimate(one.delta, one.deltas),
+        error=error,
+        p=two_sided_p(one.deltas),
+        shrunken=drawn,
+    )
