@@ -11,6 +11,7 @@ from sdiag.commands import (
     audit,
     cache,
     doctor,
+    drift,
     encoders,
     extract,
     probe,
@@ -38,6 +39,7 @@ app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("audit", epilog=audit.EXAMPLES)(audit.audit)
+app.command("drift", epilog=drift.EXAMPLES)(drift.drift)
 app.command("encoders", epilog=encoders.EXAMPLES)(encoders.encoders)
 app.command("provenance", epilog=provenance.EXAMPLES)(provenance.provenance)
 app.add_typer(scenes.app, name="scenes")

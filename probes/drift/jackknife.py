@@ -1,0 +1,95 @@
+"""Intervals by leaving out one group of clusters at a time.
+
+The delete-group jackknife: clusters (subjects, pictures, clips) are dealt to about twenty groups,
+a number is computed again without each group, and
+
+    variance = (g - 1) / g * sum (value without a group - their mean)^2.
+
+The interval is value +- t(g - 1) standard errors, cut to the range of the measure. Unlike a
+bootstrap it never sees a row twice, which would make nearest neighbours of copies and rank of
+nothing; and sums over rows give each of its values by one subtraction.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float64, Int64
+from scipy.stats import t as student
+
+from degradation.errors import DataError
+from probes.drift.records import Number
+from probes.selection import clustered_folds
+
+__all__ = ["GROUPS", "interval", "intervals", "jackknife_groups"]
+
+GROUPS = 20
+FEWEST = 5
+"""Fewer groups than this give no interval worth the name."""
+
+Key = TypeVar("Key", bound=Hashable)
+
+
+def jackknife_groups(
+    clusters: np.ndarray,
+    labels: Int64[np.ndarray, " n"],
+    *,
+    rng: np.random.Generator,
+    groups: int = GROUPS,
+) -> Int64[np.ndarray, " n"]:
+    """Group of each row, from 0: no cluster is divided, sizes and class shares are kept alike.
+
+    Args:
+        clusters: Shape (n,).
+        labels: Class of each row, shape (n,); any constant where there is none.
+        rng: Source of the deal.
+        groups: How many, or as many as there are clusters.
+
+    Raises:
+        DataError: If there are fewer than five clusters.
+    """
+    found = len(set(np.asarray(clusters).astype(str).tolist()))
+    if found < FEWEST:
+        raise DataError(
+            f"Expected at least {FEWEST} clusters for an interval, found {found} in "
+            f"{len(clusters)} rows. Use more pictures, or give rows the clusters they belong to."
+        )
+    return clustered_folds(clusters, labels, groups, rng=rng)
+
+
+def intervals(
+    whole: Mapping[Key, float],
+    without: Sequence[Mapping[Key, float]],
+    ranges: Mapping[Key, tuple[float, float]],
+) -> dict[Key, Number]:
+    """A number for each key that has a value in the whole and without every group.
+
+    Args:
+        whole: Values of all rows.
+        without: Values without each group.
+        ranges: Lowest and highest value possible; keys that are absent have none.
+    """
+    numbers = {}
+    for key, value in whole.items():
+        parts = np.array([one.get(key, np.nan) for one in without], dtype=np.float64)
+        if np.isfinite(value) and np.isfinite(parts).all():
+            low, high = ranges.get(key, (-np.inf, np.inf))
+            numbers[key] = interval(value, parts, low=low, high=high)
+    return numbers
+
+
+def interval(
+    value: float, parts: Float64[np.ndarray, " g"], *, low: float = -np.inf, high: float = np.inf
+) -> Number:
+    """A value with its 95 % interval from the values without each group, cut to [low, high].
+
+    Example:
+        >>> interval(0.5, np.full(20, 0.5))
+        Number(value=0.5, low=0.5, high=0.5)
+    """
+    g = len(parts)
+    error = np.sqrt((g - 1) * parts.var())
+    reach = float(student.ppf(0.975, g - 1) * error)
+    return Number(
+        value=float(value), low=max(low, float(value) - reach), high=min(high, float(value) + reach)
+    )
