@@ -183,6 +183,25 @@ class Numbers(Record):
     fixed: int | None
     n: int
     clusters: int
+    interval: str = "paired cluster bootstrap, percentile"
+    """Method behind the intervals of pre, post and delta and behind p."""
+    se: float | None = None
+    """Standard error of the delta, None in older records, as all below."""
+    dof: float | None = None
+    """Degrees of freedom of the standard error."""
+    effective_clusters: float | None = None
+    """How many clusters of equal size weigh as these do."""
+    p_permutation: float | None = None
+    """Two-sided p by swapping sides within whole clusters; None for a metric that ranks, unless it
+    is the first such metric of its question."""
+    percentile_low: float | None = None
+    """95 % percentile interval of the delta by the paired cluster bootstrap, beside the other."""
+    percentile_high: float | None = None
+    bca_low: float | None = None
+    """The same, bias-corrected and accelerated."""
+    bca_high: float | None = None
+    warning: str = ""
+    """What to bear in mind where there are few clusters."""
 
 
 class Comparison(Numbers):

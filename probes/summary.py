@@ -4,18 +4,38 @@ Probing and recomputing from a predictions file both end here, so they cannot di
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64
 
-from probes.metrics import ClassOutcome, Metric, delta, evaluate
+from probes.metrics import ClassOutcome, Metric, Outcome, delta, evaluate
 from probes.questions import Prediction
-from probes.records import Baseline, Numbers
-from probes.statistics.bootstrap import estimate, interval, resample, stream, two_sided_p
+from probes.records import Baseline, Estimate, Numbers
+from probes.statistics.bootstrap import bca, interval, resample, stream
+from probes.statistics.clusters import Clusters, group_rows
+from probes.statistics.coverage import warning
 from probes.statistics.differences import mcnemar_exact
+from probes.statistics.jackknife import influences, leave_out
+from probes.statistics.permutation import permutation_p
+from probes.statistics.student import (
+    rare_changes,
+    score_interval,
+    spread,
+    t_interval,
+    t_p,
+)
 
-__all__ = ["Summary", "summarise"]
+__all__ = ["METHOD", "Summary", "summarise"]
+
+METHOD = "cluster jackknife, t"
+"""Name of the interval in a record (see `probes.statistics.student`)."""
+ALONE = "all rows that decide it lie in one cluster, so nothing says how far off it may be"
+RANKED_SWAPS = 499
+"""Permutations of a ranking, each of which costs two passes over twice the rows."""
+
+Place = tuple[int, str, str, str]
+"""Block, probe, side and metric."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +61,10 @@ def summarise(
 
     Args:
         predictions: Of one question, all of the same rows in the same order.
-        metrics: What to compute.
-        draws: Bootstrap draws, the same for every prediction and metric.
-        seed: Decides them, with the question's name.
+        metrics: What to compute; of those that rank, only the first gets a permutation test, which
+            is dear.
+        draws: Bootstrap draws, and swaps of the permutation test.
+        seed: Decides them, with the names of question, block and probe.
 
     Raises:
         DataError: If the rows form fewer than two clusters.
@@ -55,71 +76,139 @@ def summarise(
         for metric in metrics
     }
     points = {key: float(evaluate(metric, one.outcome)[0]) for key, (metric, one) in every.items()}
-    absent = {
-        name for (_, _, side, name), value in points.items() if np.isnan(value) and side != "none"
-    }
-    by_key = {
-        key: found
-        for key, found in every.items()
-        if key[-1] not in absent and not np.isnan(points[key])
-    }
-    values = resample(
-        first.clusters,
-        {key: (metric, one.outcome) for key, (metric, one) in by_key.items()},
-        draws=draws,
-        rng=stream(seed, f"bootstrap/{first.question}"),
-    )
-    baselines = tuple(
-        Baseline(
-            question=first.question,
-            name=probe,
-            metric=name,
-            estimate=estimate(100 * points[key], 100 * values[key]),
-        )
-        for key in by_key
-        for _, probe, side, name in [key]
-        if side == "none"
-    )
-    numbers = {}
-    for block, probe, side, name in by_key:
-        if side == "pre":
-            keys = [(block, probe, each, name) for each in ("pre", "post")]
-            (metric, pre), (_, post) = (by_key[key] for key in keys)
-            numbers[block, probe, name] = _compare(
-                metric, (pre, post), [points[key] for key in keys], [values[key] for key in keys]
-            )
     undefined = {
         metric.name: f"undefined on the {len(first.ids)} rows predicted: {metric.undefined}"
         for metric in metrics
-        if metric.name in absent
+        if any(np.isnan(points[key]) for key in points if _of(key, metric))
     }
-    return Summary(baselines, numbers, undefined)
-
-
-def _compare(
-    metric: Metric,
-    sides: tuple[Prediction, Prediction],
-    points: Sequence[float],
-    values: Sequence[Float64[np.ndarray, " draws"]],
-) -> Numbers:
-    pre, post = sides
-    difference = delta(values[0], values[1], metric)
-    low, high = interval(difference, 0.90)
-    flips = _flips(pre.outcome, post.outcome)
-    exact = metric.name == "accuracy" and flips is not None
-    return Numbers(
-        pre=estimate(100 * points[0], 100 * values[0]),
-        post=estimate(100 * points[1], 100 * values[1]),
-        delta=estimate(delta(points[0], points[1], metric), difference),
-        delta_low_90=low,
-        delta_high_90=high,
-        p=two_sided_p(difference),
-        p_mcnemar=mcnemar_exact(*flips) if exact else None,
-        broken=flips[0] if flips else None,
-        fixed=flips[1] if flips else None,
-        n=len(pre.ids),
-        clusters=len(set(pre.clusters)),
+    asked = _Asked(first.question, group_rows(first.clusters), every, points, draws, seed)
+    asked.leave_out(set(undefined))
+    undefined |= {
+        metric.name: ALONE
+        for metric in metrics
+        if metric.name not in undefined
+        and any(np.isnan(asked.without[key]).any() for key in asked.without if _of(key, metric))
+    }
+    usable = [
+        key
+        for key, values in asked.without.items()
+        if key[-1] not in undefined and not np.isnan(values).any()
+    ]
+    swapped = [m.name for m in metrics if m.rows is not None and m.name not in undefined]
+    swapped += [m.name for m in metrics if m.rows is None and m.name not in undefined][:1]
+    return Summary(
+        baselines=tuple(asked.baseline(key) for key in usable if key[2] == "none"),
+        numbers={
+            (block, probe, name): asked.numbers(block, probe, name, swap=name in swapped)
+            for block, probe, side, name in usable
+            if side == "pre"
+        },
+        undefined=undefined,
     )
+
+
+def _of(key: Place, metric: Metric) -> bool:
+    """Whether a place is one of the metric with an encoder."""
+    return key[-1] == metric.name and key[2] != "none"
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """The outcomes of a question, their values, and the values without each cluster."""
+
+    question: str
+    clusters: Clusters
+    every: Mapping[Place, tuple[Metric, Prediction]]
+    points: Mapping[Place, float]
+    draws: int
+    seed: int
+    without: dict[Place, Float64[np.ndarray, " _"]] = field(default_factory=dict)
+    draws_of: dict[tuple[int, str], dict] = field(default_factory=dict)
+
+    def leave_out(self, absent: set[str]) -> None:
+        """Fill `without` for what has a value."""
+        defined = {
+            key: (metric, one.outcome)
+            for key, (metric, one) in self.every.items()
+            if key[-1] not in absent and not np.isnan(self.points[key])
+        }
+        rng = stream(self.seed, f"jackknife/{self.question}")
+        self.without = leave_out(self.clusters, defined, rng=rng)
+
+    def baseline(self, key: Place) -> Baseline:
+        """What is read without an encoder."""
+        return Baseline(
+            question=self.question, name=key[1], metric=key[-1], estimate=self.score(key)
+        )
+
+    def score(self, key: Place) -> Estimate:
+        """One side in points."""
+        metric, value = self.every[key][0], self.points[key]
+        low, high = score_interval(value, self.without[key], 0.95, bounded=metric.higher_is_better)
+        return Estimate(value=100 * value, low=100 * float(low), high=100 * float(high))
+
+    def numbers(self, block: int, probe: str, name: str, *, swap: bool) -> Numbers:
+        """Pre against post."""
+        keys = [(block, probe, side, name) for side in ("pre", "post")]
+        (metric, pre), (_, post) = (self.every[key] for key in keys)
+        sides = (pre.outcome, post.outcome)
+        value = float(delta(*(self.points[key] for key in keys), metric))
+        influence = influences(delta(*(self.without[key] for key in keys), metric))
+        found = spread(influence, rare_changes(metric, sides, self.clusters, value))
+        (low, high), (low_90, high_90) = (t_interval(value, found, at) for at in (0.95, 0.90))
+        drawn = delta(*(self.drawn(block, probe)[key] for key in keys), metric)
+        percentile, accelerated = interval(drawn, 0.95), bca(value, drawn, influence, 0.95)
+        flips = _flips(*sides)
+        exact = metric.name == "accuracy" and flips is not None
+        return Numbers(
+            pre=self.score(keys[0]),
+            post=self.score(keys[1]),
+            delta=Estimate(value=value, low=float(low), high=float(high)),
+            delta_low_90=float(low_90),
+            delta_high_90=float(high_90),
+            p=float(t_p(value, found)),
+            p_mcnemar=mcnemar_exact(*flips) if exact else None,
+            p_permutation=self.permuted(metric, sides, block, probe) if swap else None,
+            broken=flips[0] if flips else None,
+            fixed=flips[1] if flips else None,
+            n=len(pre.ids),
+            clusters=self.clusters.count,
+            effective_clusters=self.clusters.effective,
+            interval=METHOD,
+            se=float(found.se),
+            dof=float(found.dof),
+            warning=warning(self.clusters.count),
+            percentile_low=percentile[0],
+            percentile_high=percentile[1],
+            bca_low=accelerated[0],
+            bca_high=accelerated[1],
+        )
+
+    def permuted(
+        self, metric: Metric, sides: tuple[Outcome, Outcome], block: int, probe: str
+    ) -> float:
+        """Its p by the permutation test."""
+        rng = stream(self.seed, f"permutation/{self.question}/{block}/{probe}/{metric.name}")
+        draws = self.draws if metric.rows is not None else min(self.draws, RANKED_SWAPS)
+        return permutation_p(metric, sides, self.clusters, draws=draws, rng=rng)
+
+    def drawn(self, block: int, probe: str) -> dict[Place, Float64[np.ndarray, " draws"]]:
+        """Bootstrap draws of both sides; metrics that rank cost more and are drawn apart."""
+        if (block, probe) not in self.draws_of:
+            self.draws_of.clear()
+            found = self.draws_of[block, probe] = {}
+            keys = [key for key in self.without if key[:2] == (block, probe)]
+            for kind in ("sums", "rankings"):
+                own = {
+                    key: (metric, one.outcome)
+                    for key in keys
+                    for metric, one in [self.every[key]]
+                    if (metric.rows is None) == (kind == "rankings")
+                }
+                rng = stream(self.seed, f"bootstrap/{self.question}/{block}/{probe}/{kind}")
+                if own:
+                    found |= resample(self.clusters.member, own, draws=self.draws, rng=rng)
+        return self.draws_of[block, probe]
 
 
 def _flips(pre: object, post: object) -> tuple[int, int] | None:

@@ -1,9 +1,15 @@
 """Paired cluster bootstrap: how much a number would move with other subjects, pictures or clips.
 
 A draw takes as many clusters as there are, with replacement; a cluster drawn twice counts twice,
-with all its rows. Every outcome of a question, both sides included, sees the same draws, so the
-difference of two sides is paired. The intervals are percentiles; they describe test sampling only,
-not the variation from fitting the probe on other training rows.
+with all its rows. Every outcome of one call, both sides included, sees the same draws, so the
+difference of two sides is paired. The intervals here are the percentile and the BCa interval (Efron
+1987). They describe test sampling only, not the variation from fitting the probe on other training
+rows. With few clusters both are too narrow (docs/calibration.md): the interval of a record is
+that of `probes.statistics.student`, and these stand beside it.
+
+Where all metrics are decided by sums over rows, clusters with the same sums are the same to every
+number. How often each *kind* of cluster is drawn is then multinomial, and with 0/1 outcomes there
+are few kinds, whatever the number of clusters.
 """
 
 import hashlib
@@ -11,14 +17,16 @@ from collections.abc import Hashable, Iterator, Mapping
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float32, Float64
-from scipy.sparse import csr_array
+from jaxtyping import Float32, Float64, Int64
+from scipy.sparse import csr_array, hstack
+from scipy.stats import norm
 
 from degradation.errors import DataError
 from probes.metrics import Metric, Outcome
 from probes.records import Estimate
+from probes.statistics.clusters import Slot, finished, group_rows, ranked_slots, row_sums
 
-__all__ = ["estimate", "interval", "resample", "stream", "two_sided_p"]
+__all__ = ["bca", "estimate", "interval", "resample", "stream", "two_sided_p"]
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -38,6 +46,7 @@ def resample(
     *,
     draws: int,
     rng: np.random.Generator,
+    shortcut: bool = True,
 ) -> dict[Key, Float64[np.ndarray, " draws"]]:
     """Values of each metric under the same cluster draws, as fractions, shape (draws,).
 
@@ -46,6 +55,8 @@ def resample(
         outcomes: By any key, a metric and an outcome with n rows.
         draws: Number of draws.
         rng: Source of the draws.
+        shortcut: Whether to draw kinds of clusters where at most half as many kinds as clusters
+            differ in any sum. The values have the same joint distribution either way.
 
     Returns:
         By the same keys; NaN in draws for which a metric is undefined.
@@ -53,31 +64,27 @@ def resample(
     Raises:
         DataError: If there are fewer than two clusters.
     """
-    names, member = np.unique(np.asarray(clusters).astype(str), return_inverse=True)
-    g = len(names)
-    if g < 2:
-        raise DataError(
-            f"Expected at least two clusters to resample, found {g} in {len(member)} rows. "
-            "Use more pictures, or give rows the clusters they really belong to."
-        )
-    clusters_of = csr_array((np.ones(len(member)), (member, np.arange(len(member)))))
-    shared, sums, rankings = {}, {}, {}
-    for key, (metric, outcome) in outcomes.items():
-        # Metrics of one outcome that read the same statistics get them computed once.
-        shared[key] = slot = (metric.rows or metric.ranked, id(outcome))
-        if metric.rows is None and slot not in rankings:
-            rankings[slot] = metric.ranked(outcome)
-        elif metric.rows is not None and slot not in sums:
-            sums[slot] = clusters_of @ metric.rows(outcome)
+    grouped = group_rows(clusters)
+    sums, rankings = row_sums(grouped, outcomes), ranked_slots(outcomes)
+    g, n = grouped.count, len(grouped.member)
+    counted = None
+    if shortcut and sums and not rankings:
+        counted = _kinds(sums)
+    if counted is not None:
+        first, times = counted
+        sums = {slot: each[first] for slot, each in sums.items()}
+        parts = _kind_counts(times, draws, max(1, CHUNK // len(times)), rng)
+    else:
+        parts = _counts(g, draws, max(1, CHUNK // max(g, n)), rng)
     values = {key: np.empty(draws) for key in outcomes}
-    for part, counts in _counts(g, draws, max(1, CHUNK // max(g, len(member))), rng):
+    for part, counts in parts:
         wide = counts.astype(np.float64)
         drawn = {slot: wide @ each for slot, each in sums.items()}
         if rankings:
-            rows = counts[:, member]
+            rows = counts[:, grouped.member]
             drawn |= {slot: ranking(rows) for slot, ranking in rankings.items()}
-        for key, (metric, _) in outcomes.items():
-            values[key][part] = metric.finish(drawn[shared[key]])
+        for key, found in finished(outcomes, drawn):
+            values[key][part] = found
     return values
 
 
@@ -92,24 +99,98 @@ def _counts(
         yield slice(start, start + m), counts.astype(np.float32)
 
 
+def _kind_counts(
+    times: Int64[np.ndarray, " q"], draws: int, chunk: int, rng: np.random.Generator
+) -> Iterator[tuple[slice, Int64[np.ndarray, "m q"]]]:
+    """How often each draw takes a cluster of each kind, some draws at a time."""
+    g = int(times.sum())
+    for start in range(0, draws, chunk):
+        m = min(chunk, draws - start)
+        yield slice(start, start + m), rng.multinomial(g, times / g, size=m)
+
+
+def _kinds(
+    sums: Mapping[Slot, np.ndarray | csr_array],
+) -> tuple[Int64[np.ndarray, " q"], Int64[np.ndarray, " q"]] | None:
+    """One cluster of each kind, and how many are of it; None where kinds are not few.
+
+    Clusters are of one kind if all their sums are equal. They are sorted by one random combination
+    of the sums and compared in full afterwards, which is quicker than sorting the sums.
+    """
+    parts = list(sums.values())
+    every = (
+        csr_array(hstack([csr_array(each) for each in parts]))
+        if any(isinstance(each, csr_array) for each in parts)
+        else np.concatenate(parts, axis=1)
+    )
+    # Fixed, since which clusters are equal is no matter of chance; whole numbers add exactly.
+    mix = np.random.default_rng(0).integers(1, 2**32, every.shape[1]).astype(np.float64)
+    _, first, kind, times = np.unique(
+        every @ mix, return_index=True, return_inverse=True, return_counts=True
+    )
+    if 2 * len(times) > len(kind):
+        return None
+    apart = abs(every - every[first[kind]])
+    return None if apart.max() > 0 else (first, times.astype(np.int64))
+
+
 def interval(values: Float64[np.ndarray, " draws"], level: float) -> tuple[float, float]:
     """Percentile interval of the draws for which the number is defined, for example level 0.95.
 
     Raises:
         DataError: If it is defined in none.
     """
+    low, high = np.quantile(_defined(values), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bca(
+    value: float,
+    values: Float64[np.ndarray, " draws"],
+    influence: Float64[np.ndarray, " g"],
+    level: float,
+) -> tuple[float, float]:
+    """Bias-corrected and accelerated interval (Efron 1987, as in scipy.stats.bootstrap).
+
+    With z0 the normal quantile of the share of draws below the value and a the acceleration
+    sum u^3 / (6 (sum u^2)^1.5), its ends are the quantiles of the draws at
+    Phi(z0 + (z0 + z) / (1 - a (z0 + z))) for the two z of the level.
+
+    Args:
+        value: The number itself.
+        values: Its draws.
+        influence: Of each cluster on it (`probes.statistics.jackknife`).
+        level: For example 0.95.
+
+    Raises:
+        DataError: If the number is defined in no draw.
+    """
+    defined = _defined(values)
+    if defined.min() == defined.max():
+        return float(defined[0]), float(defined[0])
+    below = ((defined < value).mean() + (defined <= value).mean()) / 2
+    # All draws on one side of the value say only that the share is beyond the last draw.
+    z0 = norm.ppf(np.clip(below, 1 / (len(defined) + 1), 1 - 1 / (len(defined) + 1)))
+    squares = float((influence**2).sum())
+    acceleration = float((influence**3).sum()) / (6 * squares**1.5) if squares > 0 else 0.0
+    z = z0 + norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(defined, norm.cdf(z0 + z / (1 - acceleration * z)))
+    return float(low), float(high)
+
+
+def _defined(values: Float64[np.ndarray, " draws"]) -> Float64[np.ndarray, " some"]:
+    """The draws for which the number is defined."""
     defined = values[~np.isnan(values)]
     if not len(defined):
         raise DataError(
             "The metric is undefined in every bootstrap draw. A class may lie in too few clusters: "
             "use more rows or another metric."
         )
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return defined
 
 
 def estimate(value: float, values: Float64[np.ndarray, " draws"]) -> Estimate:
-    """A number with the 95 % interval of its draws, both in the unit given."""
+    """A number with the 95 % percentile interval of its draws, both in the unit given."""
     low, high = interval(values, 0.95)
     return Estimate(value=float(value), low=low, high=high)
 
