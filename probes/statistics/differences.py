@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 from scipy.stats import binom
+from scipy.stats import t as student
 
-__all__ = ["benjamini_hochberg", "holm", "mcnemar_exact"]
+__all__ = ["benjamini_hochberg", "holm", "mcnemar_exact", "tost"]
 
 
 def mcnemar_exact(broken: int, fixed: int) -> float:
@@ -24,6 +25,28 @@ def mcnemar_exact(broken: int, fixed: int) -> float:
         0.0625
     """
     return min(1.0, 2.0 * float(binom.cdf(min(broken, fixed), broken + fixed, 0.5)))
+
+
+def tost(value: float, se: float, dof: float, margin: float) -> float:
+    """The p of equivalence: that a delta lies at or beyond the margin (Schuirmann 1987).
+
+    The larger of two one-sided p, of a delta at -margin and at +margin. It is at most 5 % exactly
+    where the 90 % interval from the same t lies within [-margin, margin].
+
+    Args:
+        value: The delta.
+        se: Its standard error, in the same unit.
+        dof: Degrees of freedom of the standard error.
+        margin: Half the width of what is too small to matter.
+
+    Example:
+        >>> round(tost(0.0, 1.0, 1e9, 2.0), 4)
+        0.0228
+    """
+    room = margin - abs(value)
+    if se == 0:
+        return 0.0 if room >= 0 else 1.0
+    return float(student.sf(room / se, dof))
 
 
 def holm(p: Sequence[float]) -> Float64[np.ndarray, " m"]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from probes.records import Comparison, RunRecord
-from probes.statistics.differences import benjamini_hochberg, holm
+from probes.statistics.differences import benjamini_hochberg, holm, tost
 
 __all__ = ["Verdict", "Word", "judge"]
 
@@ -24,6 +24,7 @@ class Verdict:
         word: The verdict.
         p_adjusted: p after the correction of its family.
         family: Which correction, over how many.
+        p_equivalence: p of the two one-sided tests, not adjusted; None for older records.
     """
 
     pair: str
@@ -33,6 +34,7 @@ class Verdict:
     word: Word
     p_adjusted: float
     family: str
+    p_equivalence: float | None = None
 
 
 def judge(
@@ -75,6 +77,9 @@ def judge(
             word=_word(one, adjusted[i][0], margin, alpha),
             p_adjusted=adjusted[i][0],
             family=adjusted[i][1],
+            p_equivalence=None
+            if one.se is None or one.dof is None
+            else tost(one.delta.value, one.se, one.dof, margin),
         )
         for i, (record, one) in enumerate(cells)
     ]
