@@ -10,10 +10,12 @@ from degradation.errors import SdiagError
 from sdiag.commands import (
     audit,
     cache,
+    diagnose,
     doctor,
     drift,
     encoders,
     extract,
+    plan,
     probe,
     provenance,
     report,
@@ -39,8 +41,10 @@ app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("audit", epilog=audit.EXAMPLES)(audit.audit)
+app.command("diagnose", epilog=diagnose.EXAMPLES)(diagnose.diagnose)
 app.command("drift", epilog=drift.EXAMPLES)(drift.drift)
 app.command("encoders", epilog=encoders.EXAMPLES)(encoders.encoders)
+app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("provenance", epilog=provenance.EXAMPLES)(provenance.provenance)
 app.add_typer(scenes.app, name="scenes")
 app.add_typer(cache.app, name="cache")

@@ -140,7 +140,8 @@ def design_effect(rows_per_cluster: float, correlation: float) -> float:
 def _check(drop: float, flips: float, alpha: float, power: float) -> None:
     if not (0 < drop <= flips <= 1 and 0 < alpha < 1 and 0 < power < 1):
         raise ConfigError(
-            f"Expected 0 < drop <= flip rate <= 1 and a level and power between 0 and 1, found "
-            f"drop {drop:g}, flip rate {flips:g}, level {alpha:g} and power {power:g}. At least "
-            "as many rows flip as the score drops by."
+            f"Expected a drop above 0 and no larger than the share of rows that flip, and a level "
+            f"and a power between 0 and 1; found a drop of {100 * drop:g} points, "
+            f"{100 * flips:g} % flips, level {alpha:g} and power {power:g}. A score drops only by "
+            "rows that flip: ask for a smaller drop, or expect more flips."
         )
