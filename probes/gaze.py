@@ -21,11 +21,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 from torch import Tensor
 
-from probes.solver.lbfgs import Objective, minimise
-from probes.solver.logistic import Basis, Certificate
+from probes.solver.lbfgs import Objective, diagonal, minimise
+from probes.solver.logistic import Certificate
+from probes.solver.prepared import Prepared
 
 __all__ = [
     "GazePath",
@@ -40,7 +41,13 @@ __all__ = [
 
 RINGS = (0.0, 0.15, 0.35, 0.7)
 """Radii, in picture sides, of the knots of the ring functions; the first has none of its own."""
+WAVES = 5
+"""Modulations of a ring: flat, and cosine and sine of the first two harmonics of the angle."""
 MAX_ITERATIONS = 300
+CHUNK_ROWS = 512
+"""Rows whose logits are held at once."""
+ROUNDING = 0.1
+"""Rounding of a mean over many rows, in units of that of one row."""
 MEDIAN_STEPS = 100
 
 
@@ -95,7 +102,7 @@ def prior_map(targets: Float64[np.ndarray, "n t"]) -> Float64[np.ndarray, " t"]:
 
 def displacement_basis(
     heads: Float[np.ndarray, "n 4"], grid: tuple[int, int]
-) -> Float64[np.ndarray, "n t m"]:
+) -> Float32[np.ndarray, "n t m"]:
     """phi: fifteen functions of the displacement of each cell centre from the head centre.
 
     With r and theta the length and angle of the displacement in normalised coordinates, the rings
@@ -106,13 +113,23 @@ def displacement_basis(
         heads: Head boxes, normalised xyxy, shape (n, 4).
         grid: Rows and columns (h, w).
     """
-    centre = ((heads[:, :2] + heads[:, 2:]) / 2).astype(np.float64)
-    offset = cell_centres(grid)[None] - centre[:, None]
+    t, shapes = grid[0] * grid[1], (len(RINGS) - 1) * WAVES
+    phi = np.empty((len(heads), t, shapes), dtype=np.float32)
+    for start in range(0, len(heads), CHUNK_ROWS):
+        part = slice(start, start + CHUNK_ROWS)
+        phi[part] = _displacement_shapes(heads[part].astype(np.float64), grid)
+    return phi
+
+
+def _displacement_shapes(
+    heads: Float64[np.ndarray, "n 4"], grid: tuple[int, int]
+) -> Float64[np.ndarray, "n t m"]:
+    offset = cell_centres(grid)[None] - (heads[:, None, :2] + heads[:, None, 2:]) / 2
     radius = np.hypot(offset[..., 0], offset[..., 1])
     angle = np.arctan2(offset[..., 1], offset[..., 0])
     rings = [np.interp(radius, RINGS, np.eye(len(RINGS))[k]) for k in range(1, len(RINGS))]
     waves = [np.ones_like(angle)]
-    for harmonic in (1, 2):
+    for harmonic in range(1, WAVES // 2 + 1):
         waves += [np.cos(harmonic * angle), np.sin(harmonic * angle)]
     return np.stack([ring * wave for ring in rings for wave in waves], axis=-1)
 
@@ -145,125 +162,165 @@ def decode(heat: Float[np.ndarray, "n t"], grid: tuple[int, int]) -> Float64[np.
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GazePath:
-    """Fits at b strengths.
+    """Fits of b problems, group after group and in each of them strength after strength.
 
     Attributes:
-        basis: Axes of the head features; None for the baseline without them.
+        prepared: Z-scores and axes of the head features; None for the baseline without them.
         prior: Offset map, shape (t,).
         cells: u, shape (b, t).
         readout: (A, a) in the rotated axes, shape (b, r + 1, m); the last row is a.
         certificate: How exact the fits are.
     """
 
-    basis: Basis | None
+    prepared: Prepared | None
     prior: Float64[np.ndarray, " t"]
     cells: Float64[Tensor, "b t"]
     readout: Float64[Tensor, "b q m"]
     certificate: Certificate
 
     def log_probabilities(
-        self, x: Float[np.ndarray, "n d"], phi: Float64[np.ndarray, "n t m"]
+        self, x: Float[np.ndarray, "n d"], phi: Float32[np.ndarray, "n t m"]
     ) -> Float64[np.ndarray, "b n t"]:
         """Log-probability of every cell, shape (b, n, t)."""
-        z = _with_constant(None if self.basis is None else self.basis.turn(x).T, len(x))
-        logits = torch.einsum("nq,bqm,ntm->bnt", z, self.readout, torch.from_numpy(phi))
-        logits += self.cells[:, None] + torch.from_numpy(np.log(self.prior))
-        return torch.log_softmax(logits, dim=2).numpy()
+        b, t = self.cells.shape
+        offset = self.cells[:, None] + torch.from_numpy(np.log(self.prior))
+        out = np.empty((b, len(x), t))
+        for start in range(0, len(x), CHUNK_ROWS):
+            part = slice(start, start + CHUNK_ROWS)
+            turned = None if self.prepared is None else _turned(self.prepared, x[part])
+            z = _with_constant(turned, len(x[part]), torch.float64)
+            code = torch.einsum("nq,bqm->nbm", z, self.readout)
+            logits = code @ torch.from_numpy(phi[part]).double().transpose(1, 2)
+            out[:, part] = (logits.transpose(0, 1) + offset).log_softmax(2).numpy()
+        return out
 
 
 def fit_gaze(
-    basis: Basis | None,
-    phi: Float64[np.ndarray, "n t m"],
+    prepared: Prepared | None,
+    phi: Float32[np.ndarray, "n t m"],
     targets: Float64[np.ndarray, "n t"],
     strengths: Sequence[float],
     *,
-    precision: float = 1e-3,
+    counts: Float[np.ndarray, "g n"] | None = None,
+    gap: float = 1e-6,
 ) -> GazePath:
-    """Fit all strengths at once.
+    """Fit all strengths on all groups of rows at once.
 
     Args:
-        basis: From `probes.solver.logistic.prepare` on the head features of the n rows; None for
-            the baseline `head-position`.
+        prepared: From `probes.solver.prepared.prepare` on the head features of the n rows, in
+            memory; None for the baseline `head-position`.
         phi: From `displacement_basis`, shape (n, t, m).
         targets: From `cell_targets`, without NaN rows, shape (n, t).
         strengths: L2 strengths, positive.
-        precision: The solver stops when the gradient proves the parameters to be this close to
-            the optimum (Euclidean norm).
+        counts: How often each group holds each row, shape (g, n); one group with every row once
+            where absent. Z-scores and prior are those of all rows in every group.
+        gap: A fit stops when its gradient proves the objective to be this close to the optimum, in
+            nats: it is strongly convex with the strength s as its modulus, so that the gap is at
+            most ||gradient||^2 / (2 s).
 
     Returns:
-        The fits with a certificate: the objective is strongly convex with the strength s as its
-        modulus, so that distance = ||gradient|| / s and gap = ||gradient||^2 / (2 s).
+        The fits with a certificate.
     """
-    z = _with_constant(None if basis is None else basis.rows.T, len(phi))
-    s = torch.tensor(list(strengths), dtype=torch.float64)
+    dtype = torch.float32 if prepared is None else prepared.dtype
+    turned = None if prepared is None else prepared.rows @ prepared.axes
+    z = _with_constant(turned, len(phi), dtype)
+    counts = np.ones((1, len(phi))) if counts is None else counts
+    share = torch.from_numpy(counts / counts.sum(axis=1, keepdims=True)).to(dtype)
+    s = torch.tensor(list(strengths), dtype=torch.float64).repeat(len(share))
+    group = torch.arange(len(share)).repeat_interleave(len(strengths))
     prior = prior_map(targets)
-    shapes, (t, m), q = torch.from_numpy(phi), phi.shape[1:], z.shape[1]
-    expected = torch.einsum("ntm,t->nm", shapes, torch.from_numpy(prior))
-    second = torch.einsum("ntm,t->nm", shapes.square(), torch.from_numpy(prior))
-    variance = (second - expected.square()).mean(0)
-    curve = torch.cat(
-        [
-            torch.from_numpy(prior * (1 - prior)),
-            (z.square().mean(0)[:, None] * variance).reshape(-1),
-        ]
-    )
+    shapes, (t, m), q = torch.from_numpy(phi).to(dtype), phi.shape[1:], z.shape[1]
     minimum = minimise(
-        _objective(z, shapes, torch.from_numpy(targets), torch.from_numpy(np.log(prior)), s),
+        _objective(z, shapes, torch.from_numpy(targets).to(dtype), prior, share[group], s),
         torch.zeros(len(s), t + q * m, dtype=torch.float64),
-        tolerance=precision * s.clamp_max(1e-1),
+        tolerance=(2 * gap * s.clamp_max(0.1)).sqrt(),
         max_iterations=MAX_ITERATIONS,
-        inverse_curvature=1 / (curve + s[:, None]),
+        metric=diagonal(1 / (_curvature(z, shapes, prior) + s[:, None])),
+        rounding=ROUNDING * torch.finfo(dtype).eps,
     )
     norm = minimum.gradient_norm
     return GazePath(
-        basis=basis,
+        prepared=prepared,
         prior=prior,
         cells=minimum.x[:, :t],
         readout=minimum.x[:, t:].reshape(len(s), q, m),
         certificate=Certificate(
-            gap=(norm.square() / (2 * s)).numpy(),
-            distance=(norm / s).numpy(),
+            objective=minimum.value.numpy(),
             gradient_norm=norm.numpy(),
             iterations=minimum.iterations.numpy(),
             converged=minimum.converged.numpy(),
+            gap=(norm.square() / (2 * s)).numpy(),
         ),
     )
 
 
-def _with_constant(z: Float64[Tensor, "n r"] | None, n: int) -> Float64[Tensor, "n q"]:
+def _curvature(
+    z: Float[Tensor, "n q"], phi: Float[Tensor, "n t m"], prior: Float64[np.ndarray, " t"]
+) -> Float64[Tensor, " p"]:
+    """Diagonal of the Hessian of the log-loss where all parameters are 0."""
+    weight = torch.from_numpy(prior)
+    variance = torch.zeros(phi.shape[2], dtype=torch.float64)
+    for part in phi.split(CHUNK_ROWS):
+        wide = part.double()
+        first = torch.einsum("ntm,t->nm", wide, weight)
+        second = torch.einsum("ntm,t->nm", wide.square(), weight)
+        variance += (second - first.square()).sum(0)
+    square = torch.stack([column.double().square().mean() for column in z.T])
+    along = square[:, None] * (variance / len(phi))
+    return torch.cat([weight * (1 - weight), along.reshape(-1)])
+
+
+def _turned(prepared: Prepared, x: Float[np.ndarray, "n d"]) -> Float64[Tensor, "n r"]:
+    """Head features of other rows in the rotated axes."""
+    return prepared.turn(x).double() @ prepared.axes.double()
+
+
+def _with_constant(
+    z: Float[Tensor, "n r"] | None, n: int, dtype: torch.dtype
+) -> Float[Tensor, "n q"]:
     """Head features with a last column of ones, which carries the readout of the position alone."""
-    one = torch.ones(n, 1, dtype=torch.float64)
+    one = torch.ones(n, 1, dtype=dtype)
     return one if z is None else torch.cat([z, one], dim=1)
 
 
 def _objective(
-    z: Float64[Tensor, "n q"],
-    phi: Float64[Tensor, "n t m"],
-    targets: Float64[Tensor, "n t"],
-    offset: Float64[Tensor, " t"],
+    z: Float[Tensor, "n q"],
+    phi: Float[Tensor, "n t m"],
+    targets: Float[Tensor, "n t"],
+    prior: Float64[np.ndarray, " t"],
+    share: Float[Tensor, "b n"],
     s: Float64[Tensor, " b"],
 ) -> Objective:
-    """Values and gradients of the strengths asked for, in one pass over the rows."""
-    (n, t, m), q = phi.shape, z.shape[1]
-    steering = phi.transpose(1, 2)
+    """Values and gradients of the problems asked for, in one pass over the rows.
+
+    Products are in the precision of the features, sums over chunks of rows in float64.
+    """
+    (n, t, m), q, dtype = phi.shape, z.shape[1], z.dtype
+    offset = torch.from_numpy(np.log(prior))
 
     def evaluate(
         x: Float64[Tensor, "k p"], which: Int64[Tensor, " k"]
     ) -> tuple[Float64[Tensor, " k"], Float64[Tensor, "k p"]]:
-        k, strength = len(x), s[which]
-        cells, readout = x[:, :t], x[:, t:].reshape(k, q, m)
-        code = (z @ readout.transpose(0, 1).reshape(q, k * m)).reshape(n, k, m)
-        logits = (code @ steering).add_(cells + offset)
-        norm = logits.logsumexp(dim=2, keepdim=True)
-        # Targets sum to one in each row, so the normaliser comes out whole.
-        fit = torch.einsum("nkt,nt->k", logits, targets)
-        loss = (norm.sum(dim=(0, 2)) - fit) / n
-        residual = logits.sub_(norm).exp_().sub_(targets[:, None]).div_(n)
-        gradient = torch.empty_like(x)
-        gradient[:, :t] = residual.sum(0)
-        moment = (residual @ phi).reshape(n, k * m)
-        gradient[:, t:] = (z.T @ moment).reshape(q, k, m).transpose(0, 1).reshape(k, q * m)
-        gradient += strength[:, None] * x
-        return loss + strength / 2 * x.square().sum(1), gradient
+        k, strength, weight = len(x), s[which], share[which].T[:, :, None]
+        cells = (x[:, :t] + offset).to(dtype)
+        readout = x[:, t:].reshape(k, q, m).transpose(0, 1).reshape(q, k * m).to(dtype)
+        loss = strength / 2 * x.square().sum(1)
+        cell_slope = torch.zeros(k, t, dtype=torch.float64)
+        slope = torch.zeros(q, k * m, dtype=torch.float64)
+        for start in range(0, n, CHUNK_ROWS):
+            rows = slice(start, start + CHUNK_ROWS)
+            code = (z[rows] @ readout).view(-1, k, m)
+            logits = (code @ phi[rows].transpose(1, 2)).add_(cells)
+            norm = logits.logsumexp(dim=2, keepdim=True)
+            # Targets sum to one in each row, so the normaliser comes out whole.
+            fit = logits @ targets[rows, :, None]
+            loss += ((norm - fit) * weight[rows]).sum(dim=(0, 2), dtype=torch.float64)
+            residual = logits.sub_(norm).exp_().sub_(targets[rows, None]).mul_(weight[rows])
+            cell_slope += residual.sum(0, dtype=torch.float64)
+            slope += z[rows].T @ (residual @ phi[rows]).view(-1, k * m)
+        gradient = strength[:, None] * x
+        gradient[:, :t] += cell_slope
+        gradient[:, t:] += slope.view(q, k, m).transpose(0, 1).reshape(k, q * m)
+        return loss, gradient
 
     return evaluate

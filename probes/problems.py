@@ -4,46 +4,47 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 
 from probes.gaze import GazePath, fit_gaze
-from probes.solver.logistic import Basis, Certificate, LogisticPath, fit_logistic, prepare
+from probes.selection import Counts, Trials
+from probes.solver.logistic import Certificate, LogisticPath, fit_logistic
+from probes.solver.prepared import Prepared, RowSource, prepare
 
 __all__ = ["ClassProblem", "Features", "GazeProblem", "balanced_weights"]
 
-FINAL, CHOOSING = 1e-2, 0.1
-"""Distance from the optimal weights at which to stop, for the fit that predicts and for those that
-only choose a strength: the part of the objective due to weights is then exact to 5e-5 and 5e-3
-times the strength."""
-CHOOSING_GAP = 1e-4
-"""Nats from the optimum at which a fit that only chooses may stop as well; held-out losses of
-neighbouring strengths differ by far more wherever the choice matters."""
-FINAL_GAZE, CHOOSING_GAZE = 1e-2, 1.0
+FINAL, CHOOSING = 1e-7, 1e-4
+"""Nats from the optimum at which to stop, for the fit that predicts and for those that only choose
+a strength: held-out losses of neighbouring strengths differ by far more wherever the choice
+matters."""
+FINAL_GAZE, CHOOSING_GAZE = 1e-6, 1e-3
 """The same for the gaze readout."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """Features of all rows of a table, and the bases last prepared on some of them.
+    """Features of all rows of a table, and those last prepared of some of them.
 
     Questions asked of the same rows share the z-scores and the eigenbasis through this object.
     It keeps two: of the training rows, and of those with the validation rows.
 
     Attributes:
-        x: Shape (n, d); NaN only in rows that no question uses.
+        x: Shape (n, d); NaN only in rows that no question uses. An array, or a source on disk.
+        device: Where the fits are computed.
     """
 
-    x: Float[np.ndarray, "n d"]
-    _bases: dict[bytes, Basis] = field(default_factory=dict, repr=False)
+    x: Float[np.ndarray, "n d"] | RowSource
+    device: str = "cpu"
+    _prepared: dict[bytes, Prepared] = field(default_factory=dict, repr=False)
 
-    def basis(self, rows: Int64[np.ndarray, " k"]) -> Basis:
-        """The basis of these rows."""
+    def prepared(self, rows: Int64[np.ndarray, " k"]) -> Prepared:
+        """The features of these rows, in this order."""
         key = rows.tobytes()
-        if key not in self._bases:
-            while len(self._bases) > 1:
-                del self._bases[next(iter(self._bases))]
-            self._bases[key] = prepare(self.x[rows])
-        return self._bases[key]
+        if key not in self._prepared:
+            while len(self._prepared) > 1:
+                del self._prepared[next(iter(self._prepared))]
+            self._prepared[key] = prepare(self.x[rows], device=self.device)
+        return self._prepared[key]
 
 
 def balanced_weights(labels: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
@@ -78,20 +79,59 @@ class ClassProblem:
     n_classes: int
     balanced: bool = False
 
+    def held_out(
+        self, rows: Int64[np.ndarray, " k"], trials: Trials, strengths: Sequence[float]
+    ) -> Float64[np.ndarray, " b"]:
+        """See `probes.selection.Problem`; all trials and strengths are fitted side by side.
+
+        A held-out row of a class that its trial has not seen, whose loss is infinite at every
+        strength, is left out.
+        """
+        labels = self.labels[rows]
+        counts, held = (np.zeros((len(trials), len(rows))) for _ in range(2))
+        for trial, (fit, out) in enumerate(trials):
+            fitted, left = np.isin(rows, fit), np.isin(rows, out)
+            counts[trial, fitted] = 1
+            held[trial, left] = balanced_weights(labels[left]) if self.balanced else 1
+            held[trial, ~np.isin(labels, labels[fitted])] = 0
+        prepared = self.features.prepared(rows)
+        path = self._fit(prepared, labels, strengths, counts, CHOOSING)
+        share = path.loss.groups.share.new_tensor(held)
+        losses = path.loss.log_loss(path.weights, path.bias, share)
+        return losses.view(len(trials), len(strengths)).sum(0).cpu().numpy()
+
     def fit(
-        self, rows: Int64[np.ndarray, " k"], strengths: Sequence[float], *, final: bool
+        self,
+        rows: Int64[np.ndarray, " k"],
+        strengths: Sequence[float],
+        counts: Counts | None = None,
     ) -> "FittedClasses":
         """See `probes.selection.Problem`."""
-        path = fit_logistic(
-            self.features.basis(rows),
-            self.labels[rows],
+        prepared, labels = self.features.prepared(rows), self.labels[rows]
+        return FittedClasses(self, self._fit(prepared, labels, strengths, counts, FINAL))
+
+    def _fit(
+        self,
+        prepared: Prepared,
+        labels: Int64[np.ndarray, " k"],
+        strengths: Sequence[float],
+        counts: Counts | None,
+        gap: float,
+    ) -> LogisticPath:
+        groups = np.ones((1, len(labels))) if counts is None else counts
+        weights = np.ones(groups.shape)
+        for group in range(len(groups) if self.balanced else 0):
+            held = np.repeat(np.arange(len(labels)), groups[group].astype(np.int64))
+            weights[group, held] = balanced_weights(labels[held])
+        return fit_logistic(
+            prepared,
+            labels,
             strengths,
             n_classes=self.n_classes,
-            row_weights=balanced_weights(self.labels[rows]) if self.balanced else None,
-            precision=FINAL if final else CHOOSING,
-            gap=0.0 if final else CHOOSING_GAP,
+            counts=counts,
+            weights=weights if self.balanced else None,
+            gap=gap,
         )
-        return FittedClasses(self, path)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,18 +146,6 @@ class FittedClasses:
         """How exact the fits are."""
         return self.path.certificate
 
-    def losses(self, rows: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "b k"]:
-        """Log-loss times the row's weight; NaN for a class that the fit has not seen.
-
-        Its loss is infinite at every strength.
-        """
-        logp = self.path.log_probabilities(self.problem.features.x[rows])
-        labels = self.problem.labels[rows]
-        own = np.take_along_axis(logp, labels[None, :, None], axis=2)[..., 0]
-        if self.problem.balanced:
-            own = own * balanced_weights(labels)
-        return np.where(np.isneginf(own), np.nan, -own)
-
     def scores(self, rows: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "b k c"]:
         """Class probabilities."""
         return self.path.probabilities(self.problem.features.x[rows])
@@ -128,17 +156,38 @@ class GazeProblem:
     """The gaze readout of cell targets (n, t) from head features, or from phi alone."""
 
     features: Features | None
-    phi: Float64[np.ndarray, "n t m"]
+    phi: Float32[np.ndarray, "n t m"]
     targets: Float64[np.ndarray, "n t"]
 
+    def held_out(
+        self, rows: Int64[np.ndarray, " k"], trials: Trials, strengths: Sequence[float]
+    ) -> Float64[np.ndarray, " b"]:
+        """See `probes.selection.Problem`; `rows` are of no use, since each trial has its prior."""
+        total = np.zeros(len(strengths))
+        for fit, held in trials:
+            fitted = self._fit(fit, strengths, None, CHOOSING_GAZE)
+            total -= (fitted.log_probabilities(held) * self.targets[held]).sum(axis=(1, 2))
+        return total
+
     def fit(
-        self, rows: Int64[np.ndarray, " k"], strengths: Sequence[float], *, final: bool
+        self,
+        rows: Int64[np.ndarray, " k"],
+        strengths: Sequence[float],
+        counts: Counts | None = None,
     ) -> "FittedGaze":
         """See `probes.selection.Problem`."""
-        basis = None if self.features is None else self.features.basis(rows)
-        precision = FINAL_GAZE if final else CHOOSING_GAZE
-        path = fit_gaze(basis, self.phi[rows], self.targets[rows], strengths, precision=precision)
-        return FittedGaze(self, path)
+        return self._fit(rows, strengths, counts, FINAL_GAZE)
+
+    def _fit(
+        self,
+        rows: Int64[np.ndarray, " k"],
+        strengths: Sequence[float],
+        counts: Counts | None,
+        gap: float,
+    ) -> "FittedGaze":
+        prepared = None if self.features is None else self.features.prepared(rows)
+        phi, targets = self.phi[rows], self.targets[rows]
+        return FittedGaze(self, fit_gaze(prepared, phi, targets, strengths, counts=counts, gap=gap))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -153,15 +202,12 @@ class FittedGaze:
         """How exact the fits are."""
         return self.path.certificate
 
-    def losses(self, rows: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "b k"]:
-        """Cross-entropy against the cell targets."""
-        return -(self._log_probabilities(rows) * self.problem.targets[rows]).sum(axis=2)
-
     def scores(self, rows: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "b k t"]:
         """Probabilities of the cells."""
-        return np.exp(self._log_probabilities(rows))
+        return np.exp(self.log_probabilities(rows))
 
-    def _log_probabilities(self, rows: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "b k t"]:
+    def log_probabilities(self, rows: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "b k t"]:
+        """Log-probabilities of the cells."""
         features = self.problem.features
         x = np.zeros((len(rows), 0)) if features is None else features.x[rows]
         return self.path.log_probabilities(x, self.problem.phi[rows])

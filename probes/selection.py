@@ -6,40 +6,58 @@ loss is refitted on train and validation together. Without one, k folds of the t
 choose it. With no split at all, every row is predicted from a fit on the other folds, and each such
 fit chooses its own strength by folds inside its own training rows. Stages depend on clusters,
 labels and the seed only, so both sides of a pair get the same.
+
+Two checks go with a reading where they are asked for. The *tuning curve* predicts with every
+strength in place of the chosen one: a difference whose sign depends on the strength says more about
+tuning than about the encoder. *Refits* draw the training clusters anew, with replacement, at the
+chosen strength: how much the difference would move with other training rows.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from degradation.errors import DataError
 from probes.solver.logistic import Certificate
 from probes.statistics.bootstrap import stream
 
-__all__ = ["STRENGTHS", "Fitted", "Plan", "Problem", "Readout", "Stage", "make_plan", "read_out"]
+__all__ = [
+    "STRENGTHS",
+    "Counts",
+    "Fitted",
+    "Plan",
+    "Problem",
+    "Readout",
+    "Stage",
+    "Trials",
+    "draw_clusters",
+    "make_plan",
+    "read_out",
+]
 
-STRENGTHS = tuple(float(s) for s in np.logspace(-5, 1, 9))
-"""Nine strengths from 1e-5 to 10, evenly spaced in the logarithm."""
-WEAK = 1e-3
-"""Strengths below this are tried only when the data ask for them."""
+STRENGTHS = tuple(float(s) for s in np.logspace(-5, 1, 10))
+"""Ten strengths from 1e-5 to 10, evenly spaced in the logarithm."""
 FOLDS = 5
+REFITS = 20
+"""Draws of the training clusters that a plan holds."""
 
 Rows = Int64[np.ndarray, " _"]
 """Positions in the table."""
+Trials = Sequence[tuple[Rows, Rows]]
+"""Pairs (fitted, held out)."""
+Counts = Float[np.ndarray, "g _"]
+"""How often each group holds each row."""
 
 
 @runtime_checkable
 class Fitted(Protocol):
-    """A model at b strengths."""
+    """A model of b problems: the strengths, on each group of rows in turn."""
 
     certificate: Certificate
-
-    def losses(self, rows: Rows) -> Float64[np.ndarray, "b k"]:
-        """Loss of each row; NaN where the loss says nothing about the strength."""
-        ...
 
     def scores(self, rows: Rows) -> Float64[np.ndarray, "b k c"]:
         """Probabilities of classes or cells."""
@@ -50,8 +68,20 @@ class Fitted(Protocol):
 class Problem(Protocol):
     """Something that can be fitted on any of its rows."""
 
-    def fit(self, rows: Rows, strengths: Sequence[float], *, final: bool) -> Fitted:
-        """Fits at all strengths; `final` asks for full precision, else enough to choose by."""
+    def held_out(
+        self, rows: Rows, trials: Trials, strengths: Sequence[float]
+    ) -> Float64[np.ndarray, " b"]:
+        """Loss of each strength added over the held-out rows of all trials.
+
+        Args:
+            rows: All rows of the trials.
+            trials: Each is fitted, to a precision enough to choose by, and judged by itself.
+            strengths: L2 strengths.
+        """
+        ...
+
+    def fit(self, rows: Rows, strengths: Sequence[float], counts: Counts | None = None) -> Fitted:
+        """Fits at all strengths in full precision, on each group of counts (once each if None)."""
         ...
 
 
@@ -61,13 +91,16 @@ class Stage:
 
     Attributes:
         trials: Pairs (fitted, held out); the losses of all held-out rows are added.
-        train: Rows of the final fit.
+        train: Rows of the final fit, those of the trials among them.
         predict: Rows predicted.
+        draws: How often each refit takes each of `train`, whole clusters at a time; None where
+            no refits are to be asked for.
     """
 
     trials: tuple[tuple[Rows, Rows], ...]
     train: Rows
     predict: Rows
+    draws: Counts | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,55 +118,72 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readout:
-    """What a plan yields on one problem.
+    """What a plan yields on one problem; scores are of `plan.predicted`, in that order.
 
     Attributes:
-        scores: Of `plan.predicted`, in that order, shape (k, c).
+        scores: Shape (k, c).
         strength: The chosen one; the lower median over stages where there are several.
+        loss: Held-out loss at the chosen strengths, added over stages and trials.
         gap: Largest certified distance of a final fit from its optimum, in objective.
+        curve: With each strength in place of the chosen one; empty unless asked for.
+        refits: With the training clusters drawn anew; empty unless asked for.
     """
 
     scores: Float64[np.ndarray, "k c"]
     strength: float
+    loss: float
     gap: float
+    curve: Mapping[float, Float64[np.ndarray, "k c"]]
+    refits: tuple[Float64[np.ndarray, "k c"], ...]
 
 
-def read_out(problem: Problem, plan: Plan, strengths: Sequence[float] = STRENGTHS) -> Readout:
-    """Choose, refit and predict, stage by stage."""
-    chosen, scores, gaps = [], [], []
-    for stage in plan.stages:
-        strength = _choose(problem, stage, sorted(strengths))
-        fitted = problem.fit(stage.train, [strength], final=True)
-        scores.append(fitted.scores(stage.predict)[0])
-        gaps.append(float(fitted.certificate.gap[0]))
-        chosen.append(strength)
-    order = np.argsort(np.concatenate([stage.predict for stage in plan.stages]))
-    median = sorted(chosen)[(len(chosen) - 1) // 2]
-    return Readout(np.concatenate(scores)[order], median, max(gaps))
+def read_out(
+    problem: Problem,
+    plan: Plan,
+    strengths: Sequence[float] = STRENGTHS,
+    *,
+    curve: bool = False,
+    refits: int = 0,
+) -> Readout:
+    """Choose, refit and predict, stage by stage.
 
-
-def _choose(problem: Problem, stage: Stage, strengths: list[float]) -> float:
-    """The strength with the lowest held-out loss; of equals the strongest.
-
-    Strengths below `WEAK` cost most and are seldom best: they are tried only if the weakest of the
-    others is the best of those.
+    Args:
+        problem: What is fitted.
+        plan: On which rows.
+        strengths: To choose among.
+        curve: Whether to predict with every strength as well.
+        refits: How many of the plan's draws to refit on.
     """
-    weak = [s for s in strengths if s < WEAK]
-    tried = strengths[len(weak) :]
-    total = _held_out_losses(problem, stage, tried) if tried else np.empty(0)
-    if weak and (not tried or total.argmin() == 0):
-        tried, total = strengths, np.append(_held_out_losses(problem, stage, weak), total)
-    return tried[len(total) - 1 - int(total[::-1].argmin())]
-
-
-def _held_out_losses(
-    problem: Problem, stage: Stage, strengths: list[float]
-) -> Float64[np.ndarray, " b"]:
-    """Loss of each strength, added over all held-out rows."""
-    total = np.zeros(len(strengths))
-    for fit, held in stage.trials:
-        total += np.nansum(problem.fit(fit, strengths, final=False).losses(held), axis=1)
-    return total
+    grid = sorted(strengths)
+    chosen, gaps, loss = [], [], 0.0
+    parts: dict[float | int | None, list[np.ndarray]] = defaultdict(list)
+    for stage in plan.stages:
+        held_out = problem.held_out(stage.train, stage.trials, grid)
+        best = len(grid) - 1 - int(held_out[::-1].argmin())  # of equals the strongest
+        fitted = problem.fit(stage.train, [grid[best]])
+        parts[None].append(fitted.scores(stage.predict)[0])
+        gaps.append(float(fitted.certificate.gap[0]))
+        chosen.append(grid[best])
+        loss += float(held_out[best])
+        if curve:
+            for s, one in zip(
+                grid, problem.fit(stage.train, grid).scores(stage.predict), strict=True
+            ):
+                parts[s].append(one)
+        if refits:
+            drawn = problem.fit(stage.train, [grid[best]], stage.draws[:refits])
+            for k, one in enumerate(drawn.scores(stage.predict)):
+                parts[k].append(one)
+    order = np.argsort(np.concatenate([stage.predict for stage in plan.stages]))
+    scores = {key: np.concatenate(part)[order] for key, part in parts.items()}
+    return Readout(
+        scores=scores[None],
+        strength=sorted(chosen)[(len(chosen) - 1) // 2],
+        loss=loss,
+        gap=max(gaps),
+        curve={s: scores[s] for s in grid if curve},
+        refits=tuple(scores[k] for k in range(refits)),
+    )
 
 
 def make_plan(
@@ -169,11 +219,17 @@ def make_plan(
         )
         return [(rows[fold != k], rows[fold == k]) for k in range(fold.max() + 1)]
 
+    def stage(trials: Trials, train: Rows, predict: Rows, label: str) -> Stage:
+        rng = stream(seed, f"refits/{name}/{label}")
+        draws = draw_clusters(clusters[train], labels[train], REFITS, rng=rng)
+        return Stage(tuple(trials), train, predict, draws)
+
     present = {str(split) for split in np.unique(splits)}
     if present == {"all"}:
         outer = folds(of("all"), "outer")
-        stages = [Stage(tuple(folds(fit, f"inner{k}")), fit, held)
-                  for k, (fit, held) in enumerate(outer)]  # fmt: skip
+        stages = [
+            stage(folds(fit, f"inner{k}"), fit, held, f"{k}") for k, (fit, held) in enumerate(outer)
+        ]
         return Plan(tuple(stages), f"nested clustered {len(outer)}-fold, log-loss")
     if not {"train", "test"} <= present or present - {"train", "val", "test"}:
         raise DataError(
@@ -185,10 +241,30 @@ def make_plan(
         if not len(rows):
             raise DataError(f"Question {name}: no row of the {split} split can be used.")
     if len(val):
-        stage = Stage(((train, val),), np.concatenate([train, val]), test)
-        return Plan((stage,), "validation split, log-loss")
+        both = np.sort(np.concatenate([train, val]))
+        one = stage([(train, val)], both, test, "train+val")
+        return Plan((one,), "validation split, log-loss")
     trials = folds(train, "train")
-    return Plan((Stage(tuple(trials), train, test),), f"clustered {len(trials)}-fold, log-loss")
+    one = stage(trials, train, test, "train")
+    return Plan((one,), f"clustered {len(trials)}-fold, log-loss")
+
+
+def draw_clusters(
+    clusters: np.ndarray, labels: Int64[np.ndarray, " n"], g: int, *, rng: np.random.Generator
+) -> Counts:
+    """Bootstrap draws of whole clusters: how often each of g draws takes each row, shape (g, n).
+
+    A draw whose rows are of a single class, though there are several, is drawn again, since nothing
+    can be fitted on it.
+    """
+    names, member = np.unique(np.asarray(clusters).astype(str), return_inverse=True)
+    several = len(np.unique(labels)) > 1
+    counts = np.zeros((g, len(member)), dtype=np.float32)
+    for draw in range(g):
+        while not counts[draw].any() or (several and len(np.unique(labels[counts[draw] > 0])) < 2):
+            picks = rng.integers(0, len(names), len(names))
+            counts[draw] = np.bincount(picks, minlength=len(names))[member]
+    return counts
 
 
 def clustered_folds(

@@ -1,13 +1,13 @@
-"""Batched L-BFGS: many small smooth convex problems that share one pass over the data.
+"""Batched L-BFGS: many smooth convex problems that share one pass over the data.
 
-A path of regularisation strengths is b problems over the same features. Solving them side by side
-turns b narrow matrix products into one wide one. The direction is the two-loop recursion (Nocedal
-and Wright, Numerical Optimization, algorithm 7.4) with a batch dimension; the step is a bisecting
-weak Wolfe search (Lewis and Overton 2013), one step per problem. A problem that has met its
-tolerance, or that floating point cannot improve, is frozen and drops out of the passes.
+A path of regularisation strengths, on each of some folds, is b problems over the same features.
+Solving them side by side turns b narrow matrix products into one wide one. The direction is the
+two-loop recursion (Nocedal and Wright, Numerical Optimization, algorithm 7.4) with a batch
+dimension; the step is a bisecting weak Wolfe search (Lewis and Overton 2013), one step per problem.
+A problem that has met its tolerance, or that floating point cannot improve, drops out: neither its
+point nor its memory takes part in what follows.
 """
 
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -15,10 +15,12 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
-__all__ = ["Minimum", "Objective", "minimise"]
+__all__ = ["Metric", "Minimum", "Objective", "diagonal", "minimise"]
 
 Objective = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 """Points (m, p) of the problems with indices (m,), to values (m,) and gradients (m, p)."""
+Metric = Callable[[Tensor, Tensor], Tensor]
+"""Gradients (m, p) of the problems with indices (m,), times a guess at each inverse Hessian."""
 
 MEMORY = 10
 SUFFICIENT_DECREASE = 1e-4
@@ -47,11 +49,34 @@ class Minimum(NamedTuple):
 
 
 class _State(NamedTuple):
-    """A point of each problem with its value and gradient."""
+    """The problems still searched: which they are, where they stand, and how they came there."""
 
-    x: Float64[Tensor, "b p"]
-    value: Float64[Tensor, " b"]
-    gradient: Float64[Tensor, "b p"]
+    which: Int64[Tensor, " m"]
+    x: Float64[Tensor, "m p"]
+    value: Float64[Tensor, " m"]
+    gradient: Float64[Tensor, "m p"]
+    lowest: Float64[Tensor, " m"]
+    """Lowest gradient norm so far."""
+    idle: Int64[Tensor, " m"]
+    """Steps since the last visible decrease."""
+    steps: Int64[Tensor, " m"]
+    """Accepted steps."""
+
+    def take(self, index: Tensor) -> "_State":
+        return _State(*(part[index] for part in self))
+
+
+class _Pair(NamedTuple):
+    """A step, the change of gradient along it, and one over their product (0: inert)."""
+
+    move: Float64[Tensor, "m p"]
+    change: Float64[Tensor, "m p"]
+    rho: Float64[Tensor, " m"]
+
+
+def diagonal(inverse_curvature: Float64[Tensor, "b p"]) -> Metric:
+    """The metric of a diagonal guess at each inverse Hessian, positive, shape (b, p)."""
+    return lambda gradient, which: gradient * inverse_curvature[which]
 
 
 def minimise(
@@ -60,7 +85,8 @@ def minimise(
     *,
     tolerance: float | Float64[Tensor, " b"],
     max_iterations: int,
-    inverse_curvature: Float64[Tensor, "b p"] | None = None,
+    metric: Metric | None = None,
+    rounding: float = torch.finfo(torch.float64).eps,
 ) -> Minimum:
     """Minimise b smooth convex functions of p variables at once.
 
@@ -70,8 +96,10 @@ def minimise(
         x0: Starting points, shape (b, p), float64.
         tolerance: A problem is done when the Euclidean norm of its gradient is at most this.
         max_iterations: Most steps taken.
-        inverse_curvature: A guess at the diagonal of each inverse Hessian, shape (b, p), positive;
-            the metric in which the recursion starts. Ones where absent.
+        metric: A guess at each inverse Hessian, symmetric and positive, in which the recursion
+            starts; the identity where absent.
+        rounding: Relative rounding error of the values, larger than that of float64 where the
+            objective is computed in less.
 
     Returns:
         The last points. `converged` is false where the steps ran out or where rounding hides any
@@ -83,55 +111,74 @@ def minimise(
         >>> minimise(bowl, torch.zeros_like(target), tolerance=1e-9, max_iterations=9).x.tolist()
         [[1.0, 2.0]]
     """
-    metric = torch.ones_like(x0) if inverse_curvature is None else inverse_curvature
+    metric = metric or (lambda gradient, _: gradient)
     limit = torch.as_tensor(tolerance, dtype=x0.dtype, device=x0.device).expand(len(x0))
-    state = _State(x0.clone(), *objective(x0, torch.arange(len(x0), device=x0.device)))
-    pairs: deque[tuple[Tensor, Tensor, Tensor]] = deque(maxlen=MEMORY)
-    iterations = torch.zeros(len(x0), dtype=torch.int64, device=x0.device)
-    lowest = state.gradient.norm(dim=1)
-    idle = torch.zeros_like(iterations)
-    active = lowest > limit
-    for _ in range(max_iterations):
-        if not active.any():
+    everyone = torch.arange(len(x0), device=x0.device)
+    value, gradient = objective(x0, everyone)
+    zero = torch.zeros_like(everyone)
+    state = _State(everyone, x0, value, gradient, gradient.norm(dim=1), zero, zero)
+    end, pairs = state.take(everyone), []
+    moved = torch.ones_like(everyone, dtype=torch.bool)
+    for step in range(max_iterations + 1):
+        norm = state.gradient.norm(dim=1)
+        # Negated, so that a problem whose numbers are not finite is left as well.
+        left = ~(moved & (norm > limit[state.which]) & (state.idle < IDLE_STEPS))
+        if left.any() or step == max_iterations:
+            for part, now in zip(end[1:], state[1:], strict=True):
+                part[state.which] = now
+            keep = torch.nonzero(~left)[:, 0]
+            state = state.take(keep)
+            pairs = [_Pair(*(part[keep] for part in pair)) for pair in pairs]
+        if not len(state.which) or step == max_iterations:
             break
-        direction = -_inverse_hessian_times(state.gradient, pairs, metric)
-        found, accepted = _search(objective, state, direction, active, first=not pairs)
-        move, change = found.x - state.x, found.gradient - state.gradient
-        product = (move * change).sum(1)
-        # A pair without positive curvature (a frozen problem, rounding) is stored as inert.
-        sound = product > 1e-14 * move.norm(dim=1) * change.norm(dim=1)
-        pairs.append((move, change, torch.where(sound, 1 / product, 0.0)))
-        norm = found.gradient.norm(dim=1)
-        progress = (found.value < state.value - _slack(state.value)) | (norm < 0.9 * lowest)
-        idle = torch.where(progress, 0, idle + 1)
-        state, lowest = found, torch.minimum(norm, lowest)
-        iterations += accepted
-        active = accepted & (norm > limit) & (idle < IDLE_STEPS)
-    norm = state.gradient.norm(dim=1)
-    return Minimum(state.x, state.value, norm, iterations, norm <= limit)
+        state, pair, moved = _step(objective, metric, state, pairs, 8 * rounding)
+        pairs = [*pairs[1 - MEMORY :], pair]
+    norm = end.gradient.norm(dim=1)
+    return Minimum(end.x, end.value, norm, end.steps, norm <= limit)
 
 
-def _slack(value: Float64[Tensor, " b"]) -> Float64[Tensor, " b"]:
-    """Rounding in the value: a decrease smaller than this cannot be seen."""
-    return 8 * torch.finfo(value.dtype).eps * value.abs()
+def _step(
+    objective: Objective, metric: Metric, state: _State, pairs: list[_Pair], slack: float
+) -> tuple[_State, _Pair, Bool[Tensor, " m"]]:
+    """One step of every problem, its trace for the recursion, and which problems have moved."""
+    direction = -_inverse_hessian_times(state, pairs, metric)
+    x, value, gradient, moved = _search(objective, state, direction, slack, first=not pairs)
+    move, change = x - state.x, gradient - state.gradient
+    product = (move * change).sum(1)
+    # A pair without positive curvature (rounding) is stored as inert.
+    sound = product > 1e-14 * move.norm(dim=1) * change.norm(dim=1)
+    pair = _Pair(move, change, torch.where(sound, 1 / product, 0.0))
+    norm = gradient.norm(dim=1)
+    progress = (value < state.value - slack * state.value.abs()) | (norm < 0.9 * state.lowest)
+    return (
+        _State(
+            which=state.which,
+            x=x,
+            value=value,
+            gradient=gradient,
+            lowest=torch.minimum(norm, state.lowest),
+            idle=torch.where(progress, 0, state.idle + 1),
+            steps=state.steps + moved,
+        ),
+        pair,
+        moved,
+    )
 
 
 def _inverse_hessian_times(
-    gradient: Float64[Tensor, "b p"],
-    pairs: deque[tuple[Tensor, Tensor, Tensor]],
-    metric: Float64[Tensor, "b p"],
-) -> Float64[Tensor, "b p"]:
+    state: _State, pairs: list[_Pair], metric: Metric
+) -> Float64[Tensor, "m p"]:
     """The two-loop recursion; a pair whose curvature entry is 0 leaves its problem untouched."""
-    q = gradient.clone()
+    q = state.gradient.clone()
     alphas = []
     for move, change, rho in reversed(pairs):
         alpha = rho * (move * q).sum(1)
         q -= alpha[:, None] * change
         alphas.append(alpha)
-    q *= metric
+    q = metric(q, state.which)
     if pairs:
         _, change, rho = pairs[-1]
-        scale = 1 / (rho * (change * metric * change).sum(1))
+        scale = 1 / (rho * (change * metric(change, state.which)).sum(1))
         q *= torch.where(torch.isfinite(scale), scale, 1.0)[:, None]
     for (move, change, rho), alpha in zip(pairs, reversed(alphas), strict=True):
         beta = rho * (change * q).sum(1)
@@ -142,41 +189,40 @@ def _inverse_hessian_times(
 def _search(
     objective: Objective,
     start: _State,
-    direction: Float64[Tensor, "b p"],
-    active: Bool[Tensor, " b"],
+    direction: Float64[Tensor, "m p"],
+    slack: float,
     *,
     first: bool,
-) -> tuple[_State, Bool[Tensor, " b"]]:
+) -> tuple[
+    Float64[Tensor, "m p"], Float64[Tensor, " m"], Float64[Tensor, "m p"], Bool[Tensor, " m"]
+]:
     """A weak Wolfe point along each direction, and which problems have found one.
 
-    Problems that are not active, and those for which no step decreases the value, stay where they
-    are and count as not accepted.
+    Problems for which no step decreases the value stay where they are and count as not moved.
     """
     slope = (direction * start.gradient).sum(1)
-    slack = _slack(start.value)
     step = torch.ones_like(slope)
     if first:  # no curvature seen yet: do not leap further than a unit in the metric of the guess
         step = (1 / (-slope).clamp_min(1e-300).sqrt()).clamp_max(1.0)
     low, high = torch.zeros_like(step), torch.full_like(step, torch.inf)
-    best = _State(*(part.clone() for part in start))
-    accepted = torch.zeros_like(active)
-    searching = torch.nonzero(active & (slope < 0))[:, 0]
+    best_x, best_value, best_gradient = start.x.clone(), start.value.clone(), start.gradient.clone()
+    moved = torch.zeros_like(slope, dtype=torch.bool)
+    i = torch.nonzero(slope < 0)[:, 0]
     for _ in range(SEARCH_STEPS):
-        if not len(searching):
+        if not len(i):
             break
-        i = searching
         x = start.x[i] + step[i, None] * direction[i]
-        value, gradient = objective(x, i)
-        decrease = SUFFICIENT_DECREASE * step[i] * slope[i] + slack[i]
-        too_long = ~(value <= start.value[i] + decrease)
+        value, gradient = objective(x, start.which[i])
+        allowed = SUFFICIENT_DECREASE * step[i] * slope[i] + slack * start.value[i].abs()
+        too_long = ~(value <= start.value[i] + allowed)
         too_short = ~too_long & ((gradient * direction[i]).sum(1) < CURVATURE * slope[i])
         # A step that is too short already decreases the value: keep it in case no better comes.
         take = i[~too_long]
-        best.x[take], best.value[take] = x[~too_long], value[~too_long]
-        best.gradient[take] = gradient[~too_long]
-        accepted[take] = True
+        best_x[take], best_value[take] = x[~too_long], value[~too_long]
+        best_gradient[take] = gradient[~too_long]
+        moved[take] = True
         high[i[too_long]] = step[i[too_long]]
         low[i[too_short]] = step[i[too_short]]
         step = torch.where(torch.isinf(high), 2 * step, (low + high) / 2)
-        searching = i[too_long | too_short]
-    return best, accepted
+        i = i[too_long | too_short]
+    return best_x, best_value, best_gradient, moved

@@ -1,4 +1,4 @@
-"""Multinomial logistic regression with an L2 penalty, for a whole path of strengths at once.
+"""Multinomial logistic regression with an L2 penalty: whole paths of strengths, on many row groups.
 
 For features z (n, d), z-scored with the statistics of the rows fitted, classes c and strength s the
 objective is convex and its optimum unique:
@@ -8,16 +8,15 @@ objective is convex and its optimum unique:
 In scikit-learn's terms C = 1 / (n s) for three or more classes; for two, whose scikit-learn form
 has one weight vector w = W[1] - W[0], C = 2 / (n s).
 
-Rows may have weights: the mean of the log-loss is then the weighted one (scikit-learn's
-`sample_weight`, with n the sum of weights). Z-scores and eigenbasis stay those of the rows as they
-are: they only say in which units the penalty is measured, and so weighted and plain fits of the
-same rows share them and the penalty.
+Rows may count more than once, or not at all: a fold, a subset of the training rows and a bootstrap
+draw are *counts*. They decide the z-scores too, so that counts are the same as repeated rows. Rows
+may also have *weights* in the loss alone, as for balanced classes: the mean of the log-loss is then
+the weighted one (scikit-learn's `sample_weight`, with n the sum of weights), while the z-scores,
+which only say in which units the penalty is measured, stay as they are.
 
-Three things make it quick without changing the optimum. The features are rotated into the
-eigenbasis of their covariance, where the curvature is close to diagonal, so that a diagonal
-preconditioner per strength leaves some tens of L-BFGS steps. Where d > n the optimum lies in the
-span of the rows (representer theorem), so the rotation has at most n columns. All strengths share
-each pass over the features. Everything is float64.
+All strengths on all groups are solved side by side (`probes.solver.lbfgs`), sharing each pass over
+the features (`probes.solver.passes`), preconditioned in the eigenbasis of their covariance
+(`probes.solver.metric`).
 """
 
 from collections.abc import Sequence
@@ -29,168 +28,141 @@ from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
 from degradation.errors import DataError
-from probes.solver.lbfgs import Objective, minimise
+from probes.solver.lbfgs import MEMORY, Minimum, minimise
+from probes.solver.metric import centred, eigenbasis_metric
+from probes.solver.passes import ABSENT, Groups, SoftmaxLoss, chunk_rows
+from probes.solver.prepared import Prepared, group_moments
 
-__all__ = ["Basis", "Certificate", "LogisticPath", "fit_logistic", "prepare"]
+__all__ = ["Certificate", "LogisticPath", "fit_logistic"]
 
 MAX_ITERATIONS = 500
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Basis:
-    """Features of the rows fitted, z-scored and rotated into the eigenbasis of their covariance.
-
-    Attributes:
-        mean: Subtracted from every feature, shape (d,).
-        scale: One over the standard deviation (denominator n), shape (d,); 0 for a constant column.
-        rotation: Orthonormal columns, shape (d, r), r = min(n, d).
-        rows: The rows fitted in the new axes, one axis a row, shape (r, n).
-        spread: Variance along each axis, shape (r,).
-    """
-
-    mean: Float64[Tensor, " d"]
-    scale: Float64[Tensor, " d"]
-    rotation: Float64[Tensor, "d r"]
-    rows: Float64[Tensor, "r n"]
-    spread: Float64[Tensor, " r"]
-
-    def turn(self, x: Float[np.ndarray, "m d"]) -> Float64[Tensor, "r m"]:
-        """Other rows in the same axes, shape (r, m)."""
-        z = (_tensor(x) - self.mean) * self.scale
-        return (z @ self.rotation).T.contiguous()
-
-
-def prepare(x: Float[np.ndarray, "n d"]) -> Basis:
-    """Z-score features with their own statistics and rotate them; shared by all fits on the rows.
-
-    Args:
-        x: Features, shape (n, d), any float type and memory order.
-
-    Raises:
-        DataError: If there are no rows or a feature is not finite.
-    """
-    if len(x) == 0:
-        raise DataError("Expected features of at least one row to fit on, found none.")
-    z = _tensor(x)
-    mean = z.mean(0)
-    z = z - mean
-    deviation = z.square().mean(0).sqrt()
-    # Compared by value: the deviation of a constant column can be rounding instead of 0.
-    constant = torch.from_numpy(np.asarray(x.max(0) == x.min(0)))
-    scale = torch.where(constant | (deviation == 0), 0.0, 1 / deviation)
-    z = z * scale
-    span = torch.eye(z.shape[1], dtype=z.dtype)
-    if z.shape[1] > len(z):
-        span, triangle = torch.linalg.qr(z.T)
-        z = triangle.T
-    spread, axes = torch.linalg.eigh(z.T @ z / len(z))
-    rows = (z @ axes).T.contiguous()
-    return Basis(mean, scale, span @ axes, rows, spread.clamp_min(0))
-
-
-def _tensor(x: Float[np.ndarray, "n d"]) -> Float64[Tensor, "n d"]:
-    """A float64 copy (torch aligns it, so equal values give equal results), checked for NaN."""
-    z = torch.tensor(np.ascontiguousarray(x), dtype=torch.float64)
-    if not torch.isfinite(z).all():
-        bad = int((~torch.isfinite(z)).any(1).sum())
-        raise DataError(
-            f"Expected finite features, found NaN or infinity in {bad} of {len(z)} rows. "
-            "Run `sdiag cache verify`, or extract again."
-        )
-    return z
+HISTORY_BYTES = 2**30
+"""Memory that the searches of one batch of problems may take."""
+FLAT = 0.1
+"""Strengths above this count as this in the tolerance: the bias has no penalty to curve it."""
+ROUNDING = 0.1
+"""Rounding of a mean over many rows, in units of that of one row; errors of rows cancel."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Certificate:
-    """How far each fit can be from its optimum.
+    """How exact each fit is.
 
     Attributes:
-        gap: Duality gap, shape (b,): objective minus optimum is at most this.
-        distance: sqrt(2 gap / strength), shape (b,): Euclidean distance of W from the optimal W is
-            at most this, since the objective is strongly convex in W.
-        gradient_norm: Norm of the gradient, shape (b,).
+        objective: Shape (b,).
+        gradient_norm: Euclidean norm of the gradient, shape (b,).
         iterations: L-BFGS steps, shape (b,).
         converged: Whether the gradient met its tolerance, shape (b,).
+        gap: Objective minus optimum, by strong convexity at most ||gradient||^2 / (2 strength),
+            shape (b,); `probes.solver.duality` has a bound that is tighter.
     """
 
-    gap: Float64[np.ndarray, " b"]
-    distance: Float64[np.ndarray, " b"]
+    objective: Float64[np.ndarray, " b"]
     gradient_norm: Float64[np.ndarray, " b"]
     iterations: Int64[np.ndarray, " b"]
     converged: Bool[np.ndarray, " b"]
+    gap: Float64[np.ndarray, " b"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LogisticPath:
-    """Fits at b strengths.
+    """Fits of b problems, group after group and in each of them strength after strength.
 
     Attributes:
-        basis: The axes of the features.
-        strengths: L2 strengths, shape (b,).
-        weights: In the rotated axes, shape (b, k, r), for the k classes seen.
-        bias: Shape (b, k), summing to 0 over classes.
-        seen: Class indices that occur in the rows fitted, shape (k,).
-        n_classes: Number of classes c of the label set.
+        loss: The problems that were solved.
+        weights: Of the z-scores of each problem's own group, shape (b, c, d); 0 for a class that
+            does not occur there.
+        bias: Shape (b, c), summing to 0 over the classes that occur; `ABSENT` for the others.
         certificate: How exact the fits are.
     """
 
-    basis: Basis
-    strengths: Float64[np.ndarray, " b"]
-    weights: Float64[Tensor, "b k r"]
-    bias: Float64[Tensor, "b k"]
-    seen: Int64[np.ndarray, " k"]
-    n_classes: int
+    loss: SoftmaxLoss
+    weights: Float64[Tensor, "b c d"]
+    bias: Float64[Tensor, "b c"]
     certificate: Certificate
 
+    @property
+    def strengths(self) -> Float64[np.ndarray, " b"]:
+        """Strength of each problem."""
+        return self.loss.strengths.cpu().numpy()
+
+    @property
+    def present(self) -> Bool[np.ndarray, "b c"]:
+        """Classes that occur in the rows of each problem."""
+        return (self.bias > ABSENT).cpu().numpy()
+
     def coefficients(self) -> Float64[np.ndarray, "b c d"]:
-        """Weights of the z-scored features, shape (b, c, d); 0 for classes not seen."""
-        full = np.zeros((len(self.strengths), self.n_classes, len(self.basis.mean)))
-        full[:, self.seen] = (self.weights @ self.basis.rotation.T).numpy()
-        return full
+        """Weights of the z-scored features."""
+        return self.weights.cpu().numpy()
+
+    def raw(self) -> tuple[Float64[np.ndarray, "b c d"], Float64[np.ndarray, "b c"]]:
+        """Weights and biases for features as they are, without z-scores; `ABSENT` as in `bias`."""
+        groups, prepared = self.loss.groups, self.loss.prepared
+        group = self.loss.group_of
+        common = self.weights * groups.scale[group][:, None]
+        bias = self.bias - torch.einsum("bcd,bd->bc", common, groups.mean[group])
+        plain = common * prepared.scale
+        return plain.cpu().numpy(), (bias - plain @ prepared.mean).cpu().numpy()
 
     def log_probabilities(self, x: Float[np.ndarray, "m d"]) -> Float64[np.ndarray, "b m c"]:
-        """Log-probabilities of rows, shape (b, m, c); -inf for a class that was not seen."""
-        logits = self.weights @ self.basis.turn(x) + self.bias[:, :, None]
-        full = np.full((len(self.strengths), len(x), self.n_classes), -np.inf)
-        full[:, :, self.seen] = torch.log_softmax(logits, dim=1).transpose(1, 2).numpy()
-        return full
+        """Log-probabilities of rows, shape (b, m, c); -inf for a class that does not occur."""
+        (b, c, d), groups = self.weights.shape, self.loss.groups
+        group = self.loss.group_of
+        common = self.weights * groups.scale[group][:, None]
+        offset = self.bias - torch.einsum("bcd,bd->bc", common, groups.mean[group])
+        out = np.empty((b, len(x), c))
+        step = chunk_rows(b * c)
+        for start in range(0, len(x), step):
+            z = self.loss.prepared.turn(x[start : start + step]).double()
+            logits = (z @ common.view(b * c, d).T).view(-1, b, c) + offset
+            logits.masked_fill_(self.bias <= ABSENT, -torch.inf)
+            out[:, start : start + step] = logits.log_softmax(2).transpose(0, 1).cpu().numpy()
+        return out
 
     def probabilities(self, x: Float[np.ndarray, "m d"]) -> Float64[np.ndarray, "b m c"]:
-        """Probabilities of rows, shape (b, m, c); exactly 0 for a class not seen."""
+        """Probabilities of rows, shape (b, m, c); exactly 0 for a class that does not occur."""
         return np.exp(self.log_probabilities(x))
 
 
 def fit_logistic(
-    basis: Basis,
-    labels: Int64[np.ndarray, " n"],
+    prepared: Prepared,
+    target: Int64[np.ndarray, " n"] | Float[np.ndarray, "n c"],
     strengths: Sequence[float],
     *,
     n_classes: int,
-    row_weights: Float64[np.ndarray, " n"] | None = None,
-    precision: float = 1e-5,
-    gap: float = 0.0,
+    counts: Float[np.ndarray, "g _"] | None = None,
+    weights: Float[np.ndarray, "g _"] | None = None,
+    gap: float = 1e-6,
+    start: LogisticPath | None = None,
+    max_iterations: int = MAX_ITERATIONS,
 ) -> LogisticPath:
-    """Fit all strengths at once.
+    """Fit all strengths on all groups of rows at once.
 
     Args:
-        basis: From `prepare`, on the same n rows.
-        labels: Class indices in [0, n_classes), shape (n,).
+        prepared: From `prepare`, n rows.
+        target: Class indices in [0, n_classes), shape (n,), or the share of each class in each row,
+            rows summing to 1, shape (n, c).
         strengths: L2 strengths, positive.
-        n_classes: Number of classes of the label set, whether or not they occur in `labels`.
-        row_weights: Positive weight of each row in the mean log-loss, shape (n,); only their
-            ratios matter. Equal where absent.
-        precision: The solver stops when the gradient proves W to be this close to the optimum
-            (Euclidean norm, for a bias gradient of zero); the certificate holds what was reached.
-        gap: It also stops when the gradient proves the objective to be this close to its optimum,
-            in nats: by strong convexity the gap is at most ||gradient||^2 / (2 strength). At weak
-            strengths that comes far earlier, since weights are large and hardly matter.
+        n_classes: Number of classes of the label set, whether or not they occur.
+        counts: How often each group holds each row, not negative, shape (g, n); one group with
+            every row once where absent.
+        weights: Weight of each row in the loss of each group, shape (g, n), positive where the
+            group holds the row; only their ratios matter. Equal where absent.
+        gap: A fit stops when its gradient proves the objective to be this close to the optimum, in
+            nats: by strong convexity the gap is at most ||gradient||^2 / (2 strength). In float32 a
+            fit at a weak strength may stop earlier, when rounding hides the rest; `certificate`
+            holds what was reached.
+        start: Fits of as many problems from which to start; zero weights and the class shares
+            where absent.
+        max_iterations: Most L-BFGS steps.
 
     Returns:
-        The fits with a certificate. A class that is absent from `labels` takes no part in the fit
-        and has probability 0.
+        The fits. A class that is absent from a group takes no part in its fits and has probability
+        0 there.
 
     Raises:
-        DataError: If `labels` hold fewer than two classes, or a weight is not positive and finite.
+        DataError: If a group holds fewer than two classes, or counts, weights, shares or strengths
+            are not what they should be.
 
     Example:
         >>> x = np.array([[0.0], [1.0], [2.0], [3.0]])
@@ -198,125 +170,146 @@ def fit_logistic(
         >>> path.probabilities(x).argmax(-1).tolist()
         [[0, 0, 1, 1]]
     """
-    seen, index = np.unique(labels, return_inverse=True)
-    if len(seen) < 2:
-        raise DataError(
-            f"A probe needs at least two classes to fit, found {len(seen)} in {len(labels)} rows. "
-            "Use more rows, or leave this question out."
-        )
-    target = torch.nn.functional.one_hot(torch.from_numpy(index.reshape(-1)), len(seen))
-    target = target.T.to(torch.float64)
-    row_share, spread = _weighting(basis, row_weights)
-    s = torch.tensor(list(strengths), dtype=torch.float64)
-    (b, k), r = (len(s), len(seen)), len(basis.spread)
-    share = target @ row_share
-    x0 = torch.zeros(b, k, r + 1, dtype=torch.float64)
-    x0[:, :, r] = share.log() - share.log().mean()
-    # Curvature of the log-loss at the class shares, an upper bound for most rows later on.
-    curve = torch.cat([spread, torch.ones(1, dtype=torch.float64)])
-    curve = (share * (1 - share))[:, None] * curve + torch.cat(
-        [s[:, None].expand(b, r), torch.full((b, 1), 1e-9, dtype=torch.float64)], dim=1
-    )[:, None, :]
-    minimum = minimise(
-        _objective(basis.rows, target, row_share, s),
-        x0.reshape(b, -1),
-        tolerance=torch.maximum(precision * s.clamp_max(1e-1), (2 * s * gap).sqrt()),
-        max_iterations=MAX_ITERATIONS,
-        inverse_curvature=(1 / curve).reshape(b, -1),
-    )
-    solution = minimum.x.reshape(b, k, r + 1)
-    weights, bias = solution[:, :, :r].contiguous(), solution[:, :, r].contiguous()
-    gap = _duality_gap(basis.rows, target, row_share, s, weights, bias)
+    shares = _shares(prepared, target, n_classes)
+    groups, held = _groups(prepared, counts, weights)
+    present = held @ shares.T
+    _check_classes(present, len(prepared))
+    s = torch.tensor(list(strengths), dtype=torch.float64, device=prepared.device)
+    if not len(s) or not (torch.isfinite(s) & (s > 0)).all():
+        raise DataError(f"Expected strengths that are positive and finite, found {s.tolist()}.")
+    g, b = len(groups.share), len(groups.share) * len(s)
+    loss = SoftmaxLoss(
+        prepared, shares, groups, torch.arange(g, device=s.device).repeat_interleave(len(s)),
+        s.repeat(g),
+    )  # fmt: skip
+    mass = (groups.share.double() @ shares.double().T)[loss.group_of]
+    x0 = _start(mass, len(prepared.mean), start)
+    found = _minimise(loss, mass, x0, gap, max_iterations)
+    point = found.x.view(b, n_classes, -1)
     return LogisticPath(
-        basis=basis,
-        strengths=s.numpy(),
-        weights=weights,
-        bias=bias,
-        seen=seen,
-        n_classes=n_classes,
+        loss=loss,
+        weights=point[:, :, :-1].contiguous(),
+        bias=point[:, :, -1].contiguous(),
         certificate=Certificate(
-            gap=gap.numpy(),
-            distance=(2 * gap / s).sqrt().numpy(),
-            gradient_norm=minimum.gradient_norm.numpy(),
-            iterations=minimum.iterations.numpy(),
-            converged=minimum.converged.numpy(),
+            objective=found.value.cpu().numpy(),
+            gradient_norm=found.gradient_norm.cpu().numpy(),
+            iterations=found.iterations.cpu().numpy(),
+            converged=found.converged.cpu().numpy(),
+            gap=(found.gradient_norm.square() / (2 * loss.strengths)).cpu().numpy(),
         ),
     )
 
 
-def _weighting(
-    basis: Basis, row_weights: Float64[np.ndarray, " n"] | None
-) -> tuple[Float64[Tensor, " n"], Float64[Tensor, " r"]]:
-    """The share of each row in the mean, summing to 1, and the weighted mean square of each axis.
-
-    The latter is what the curvature of the log-loss is proportional to while all rows still have
-    the class shares as their probabilities; without weights it is the spread.
-    """
-    n = basis.rows.shape[1]
-    if row_weights is None:
-        return torch.full((n,), 1 / n, dtype=torch.float64), basis.spread
-    if not (np.isfinite(row_weights) & (row_weights > 0)).all():
-        raise DataError("Expected row weights that are positive and finite; found others.")
-    share = torch.from_numpy(row_weights / row_weights.sum())
-    # One axis at a time: a second array as large as the features might not fit.
-    return share, torch.stack([axis.square() @ share for axis in basis.rows])
-
-
-def _objective(
-    rows: Float64[Tensor, "r n"],
-    target: Float64[Tensor, "k n"],
-    row_share: Float64[Tensor, " n"],
-    s: Float64[Tensor, " b"],
-) -> Objective:
-    """Values and gradients of the strengths asked for, in one pass; the bias comes last."""
-    (r, n), k = rows.shape, len(target)
-
-    def evaluate(
-        x: Float64[Tensor, "m p"], which: Int64[Tensor, " m"]
-    ) -> tuple[Float64[Tensor, " m"], Float64[Tensor, "m p"]]:
-        strength, weights = s[which], x.reshape(len(x), k, r + 1)
-        logits = (weights[:, :, :r].reshape(-1, r) @ rows).reshape(-1, k, n)
-        logits += weights[:, :, r:]
-        norm = logits.logsumexp(dim=1)
-        loss = (norm - (logits * target).sum(1)) @ row_share
-        residual = logits.sub_(norm[:, None]).exp_().sub_(target).mul_(row_share)
-        gradient = torch.empty_like(weights)
-        gradient[:, :, :r] = (residual.reshape(-1, n) @ rows.T).reshape(-1, k, r)
-        gradient[:, :, :r] += strength[:, None, None] * weights[:, :, :r]
-        gradient[:, :, r] = residual.sum(2)
-        penalty = weights[:, :, :r].square().sum(dim=(1, 2))
-        return loss + strength / 2 * penalty, gradient.reshape(len(x), -1)
-
-    return evaluate
+def _minimise(
+    loss: SoftmaxLoss,
+    mass: Float64[Tensor, "b c"],
+    x0: Float64[Tensor, "b p"],
+    gap: float,
+    max_iterations: int,
+) -> Minimum:
+    """All problems, as many at a time as the memory of their searches allows."""
+    eps = torch.finfo(loss.prepared.dtype).eps
+    varies = loss.groups.scale[loss.group_of] > 0
+    metric = eigenbasis_metric(loss.prepared, mass, varies, loss.strengths)
+    floor = ROUNDING * eps * _gradient_size(loss, mass)
+    tolerance = (2 * gap * loss.strengths.clamp_max(FLAT)).sqrt().maximum(floor)
+    batch = max(1, HISTORY_BYTES // (x0.shape[1] * 8 * 2 * MEMORY))
+    found = [
+        minimise(
+            lambda x, which, own=problems: loss(x, own[which]),
+            x0[problems],
+            tolerance=tolerance[problems],
+            max_iterations=max_iterations,
+            metric=lambda q, which, own=problems: metric(q, own[which]),
+            rounding=ROUNDING * eps,
+        )
+        for problems in torch.arange(len(x0), device=x0.device).split(batch)
+    ]
+    return Minimum(*(torch.cat(part) for part in zip(*found, strict=True)))
 
 
-def _duality_gap(
-    rows: Float64[Tensor, "r n"],
-    target: Float64[Tensor, "k n"],
-    row_share: Float64[Tensor, " n"],
-    s: Float64[Tensor, " b"],
-    weights: Float64[Tensor, "b k r"],
-    bias: Float64[Tensor, "b k"],
-) -> Float64[Tensor, " b"]:
-    """Objective minus a lower bound on the optimum.
+def _gradient_size(loss: SoftmaxLoss, mass: Float64[Tensor, "b c"]) -> Float64[Tensor, " b"]:
+    """Norm of what each row adds to a gradient while it has the class shares as probabilities."""
+    width = len(loss.prepared.mean)
+    return (width * (mass * (1 - mass)).sum(1)).sqrt()
 
-    With v_i the share of row i in the mean, the Fenchel dual of the objective is, over
-    row-stochastic q (k, n) whose class means equal those of the target (the price of a free bias),
 
-        sum_i v_i entropy of q_i - ||sum_i v_i (q_i - target_i) row_i^T||^2 / (2 s).
+def _shares(
+    prepared: Prepared, target: Int64[np.ndarray, " n"] | Float[np.ndarray, "n c"], n_classes: int
+) -> Float[Tensor, "c n"]:
+    """The share of each class in each row."""
+    n = len(prepared)
+    if len(target) != n:
+        raise DataError(f"Expected a target for each of {n} rows, found {len(target)}.")
+    given = torch.from_numpy(np.ascontiguousarray(target)).to(prepared.device)
+    if given.ndim == 2:
+        if not ((given >= 0).all() and ((given.sum(1) - 1).abs() < 1e-4).all()):
+            raise DataError("Expected shares of the classes that are not negative and sum to 1.")
+        return given.T.to(prepared.dtype).contiguous()
+    if int(given.min()) < 0 or int(given.max()) >= n_classes:
+        raise DataError(
+            f"Expected class indices from 0 to {n_classes - 1}, found {int(given.min())} to "
+            f"{int(given.max())}."
+        )
+    shares = torch.zeros(n_classes, n, dtype=prepared.dtype, device=prepared.device)
+    return shares.scatter_(0, given.long()[None], 1.0)
 
-    The model's own probabilities miss the constraint by the bias gradient; mixing in a constant row
-    with the smallest weight that repairs the means makes them feasible.
-    """
-    logits = (weights @ rows) + bias[:, :, None]
-    log_p = torch.log_softmax(logits, dim=1)
-    primal = -((log_p * target).sum(1) @ row_share) + s / 2 * weights.square().sum(dim=(1, 2))
-    share = target @ row_share
-    mean = log_p.exp() @ row_share
-    mix = ((mean - share) / mean).clamp_min(0).amax(1).clamp_min(1e-15)[:, None]
-    row = (share + (1 - mix) / mix * (share - mean)).clamp_min(0)
-    q = (1 - mix[:, :, None]) * log_p.exp() + (mix * row)[:, :, None]
-    entropy = -torch.xlogy(q, q).sum(1) @ row_share
-    residual = ((q - target) * row_share).reshape(-1, rows.shape[1])
-    moment = (residual @ rows.T).square().reshape(len(s), -1).sum(1)
-    return (primal - entropy + moment / (2 * s)).clamp_min(0)
+
+def _groups(
+    prepared: Prepared,
+    counts: Float[np.ndarray, "g _"] | None,
+    weights: Float[np.ndarray, "g _"] | None,
+) -> tuple[Groups, Float[Tensor, "g n"]]:
+    """The groups, and 1 for each row that a group holds."""
+    n, d = len(prepared), len(prepared.mean)
+    for name, given in (("counts", counts), ("weights", weights)):
+        if given is not None and given.shape[1] != n:
+            raise DataError(f"Expected {name} of {n} rows, found {given.shape[1]}.")
+    count = np.ones((1 if weights is None else len(weights), n)) if counts is None else counts
+    if not (np.isfinite(count) & (count >= 0)).all():
+        raise DataError("Expected row counts that are finite and not negative; found others.")
+    wide = torch.from_numpy(count.astype(np.float64)).to(prepared.device)
+    share, held = wide, (wide > 0).to(prepared.dtype)
+    if weights is not None:
+        given = torch.from_numpy(weights.astype(np.float64)).to(prepared.device)
+        if not (torch.isfinite(given) & ((given > 0) | (wide == 0))).all():
+            raise DataError("Expected row weights that are positive and finite; found others.")
+        share = wide * given
+    total = share.sum(1, keepdim=True)
+    share = torch.where(total > 0, share / total, 0.0).to(prepared.dtype)
+    if counts is None:
+        own = torch.zeros(len(share), d, dtype=torch.float64, device=prepared.device)
+        return Groups(share, own, (prepared.scale > 0).double().expand_as(own)), held
+    return Groups(share, *group_moments(prepared, wide)), held
+
+
+def _check_classes(present: Float[Tensor, "g c"], n: int) -> None:
+    """Refuse a group whose rows are of fewer than two classes."""
+    seen = (present > 0).sum(1)
+    if (seen < 2).any():
+        raise DataError(
+            f"A probe needs at least two classes to fit, found {int(seen.min())} in {n} rows. "
+            "Use more rows, or leave this question out."
+        )
+
+
+def _start(
+    mass: Float64[Tensor, "b c"], d: int, start: LogisticPath | None
+) -> Float64[Tensor, "b p"]:
+    """Zero weights with the class shares as probabilities, or fits made before."""
+    b, c = mass.shape
+    x0 = torch.zeros(b, c, d + 1, dtype=torch.float64, device=mass.device)
+    occurs = mass > 0
+    x0[:, :, d] = torch.where(occurs, mass.clamp_min(1e-300).log(), 0.0)
+    if start is not None:
+        if start.weights.shape != (b, c, d):
+            raise DataError(
+                f"Expected {b} fits of {c} classes on {d} features to start from, found "
+                f"{' x '.join(map(str, start.weights.shape))}."
+            )
+        kept = occurs & (start.bias > ABSENT)
+        x0[:, :, :d] = torch.where(kept[:, :, None], start.weights, 0.0)
+        x0[:, :, d] = torch.where(kept, start.bias, x0[:, :, d])
+    x0 = centred(x0, occurs)
+    x0[:, :, d].masked_fill_(~occurs, ABSENT)
+    return x0.view(b, -1)

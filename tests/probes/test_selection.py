@@ -19,10 +19,10 @@ def world(sizes, *, per_cluster=2, seed=0, c=3):
 
 
 def test_the_path_runs_from_1e_minus_5_to_10():
-    assert len(STRENGTHS) == 9
+    assert len(STRENGTHS) == 10
     assert STRENGTHS[0] == pytest.approx(1e-5)
     assert STRENGTHS[-1] == pytest.approx(10)
-    np.testing.assert_allclose(np.diff(np.log(STRENGTHS)), np.log(1e6) / 8)
+    np.testing.assert_allclose(np.diff(np.log(STRENGTHS)), np.log(1e6) / 9)
 
 
 def test_with_validation_rows_the_test_rows_are_only_predicted():
@@ -122,22 +122,27 @@ def test_folds_keep_class_shares_alike():
 class Recorder:
     """A problem whose held-out loss is least at one strength, and that notes what it was asked."""
 
-    def __init__(self, best, losses=None):
-        self.best, self.losses_by_strength, self.fitted = best, losses, []
+    def __init__(self, best):
+        self.best, self.chosen_by, self.fitted = best, [], []
 
-    def fit(self, rows, strengths, *, final):
-        self.fitted.append((tuple(rows), tuple(strengths), final))
-        outer = self
+    def held_out(self, rows, trials, strengths):
+        for fit, held in trials:
+            assert set(fit) | set(held) <= set(rows)
+        self.chosen_by.append(tuple(strengths))
+        return len(trials) * np.abs(np.log(np.array(strengths) / self.best)).round(6)
+
+    def fit(self, rows, strengths, counts=None):
+        groups = np.ones((1, len(rows))) if counts is None else counts
+        assert groups.shape[1] == len(rows)
+        self.fitted.append((tuple(rows), tuple(strengths), len(groups)))
+        b = len(strengths) * len(groups)
 
         class Fit:
-            certificate = type("C", (), {"gap": np.zeros(len(strengths))})
-
-            def losses(self, held):
-                each = np.abs(np.log(np.array(strengths) / outer.best)).round(6)
-                return np.tile(each[:, None], (1, len(held)))
+            certificate = type("C", (), {"gap": np.zeros(b)})
 
             def scores(self, rows):
-                return np.tile(rows[None, :, None].astype(float), (len(strengths), 1, 2))
+                own = rows[None, :, None] + 1000.0 * np.arange(b)[:, None, None]
+                return np.tile(own, (1, 1, 2))
 
         return Fit()
 
@@ -148,9 +153,38 @@ def test_the_best_strength_is_refitted_once_at_full_precision():
     problem = Recorder(best=1e-2)
     found = read_out(problem, plan, (1e-3, 1e-2, 1e-1))
     assert found.strength == 1e-2
-    assert [final for _, _, final in problem.fitted] == [False, True]
-    assert problem.fitted[1][1] == (1e-2,)
+    assert found.loss == 0
+    assert [strengths for _, strengths, _ in problem.fitted] == [(1e-2,)]
     np.testing.assert_array_equal(found.scores[:, 0], plan.predicted)
+    assert (dict(found.curve), found.refits) == ({}, ())
+
+
+@pytest.mark.parametrize("sizes", [{"train": 20, "val": 8, "test": 6}, {"all": 30}])
+def test_the_curve_has_every_strength_and_refits_have_their_draws(sizes):
+    plan = make_plan(*world(sizes), seed=0, name="q")
+    found = read_out(Recorder(best=1e-2), plan, (1e-1, 1e-3, 1e-2), curve=True, refits=4)
+    assert list(found.curve) == [1e-3, 1e-2, 1e-1]
+    for k, scores in enumerate(found.curve.values()):
+        np.testing.assert_array_equal(scores[:, 0], plan.predicted + 1000 * k)
+    assert len(found.refits) == 4
+    for k, scores in enumerate(found.refits):
+        np.testing.assert_array_equal(scores[:, 0], plan.predicted + 1000 * k)
+
+
+def test_refits_draw_whole_training_clusters_and_never_a_single_class():
+    splits, usable, clusters, labels = world({"train": 30, "val": 6, "test": 12}, per_cluster=3)
+    labels[:] = 0
+    labels[:3] = 1  # one cluster of another class, absent from a third of the draws
+    plan = make_plan(splits, usable, clusters, labels, seed=0, name="q")
+    (stage,) = plan.stages
+    again = make_plan(splits, usable, clusters, labels, seed=0, name="q").stages[0]
+    np.testing.assert_array_equal(stage.draws, again.draws)
+    assert len({draw.tobytes() for draw in stage.draws}) == len(stage.draws)
+    for draw in stage.draws:
+        for cluster in set(clusters[stage.train]):
+            assert len(set(draw[clusters[stage.train] == cluster])) == 1
+        assert draw.sum() == len(stage.train)
+        assert set(labels[stage.train][draw > 0]) == {0, 1}
 
 
 def test_of_equal_losses_the_stronger_penalty_wins():
@@ -164,14 +198,23 @@ def test_cross_fitted_scores_come_back_in_row_order():
     np.testing.assert_array_equal(found.scores[:, 0], np.arange(30))
 
 
-def test_a_class_seen_only_in_held_out_rows_does_not_decide_the_strength():
+@pytest.mark.parametrize("balanced", [False, True])
+def test_held_out_losses_of_all_trials_are_those_of_each_alone(balanced):
     rng = np.random.default_rng(0)
-    labels = np.array([0, 1] * 20 + [2] * 4)
-    x = rng.normal(size=(44, 3)) + labels[:, None]
-    fitted = ClassProblem(Features(x), labels, 3).fit(np.arange(40), [0.1, 1.0], final=False)
-    losses = fitted.losses(np.arange(44))
-    assert np.isnan(losses[:, 40:]).all()
-    assert np.isfinite(losses[:, :40]).all()
+    labels = np.concatenate([rng.integers(0, 3, 60), [3, 3, 3]])  # the last class in one fold only
+    x = rng.normal(size=(63, 3)) + labels[:, None]
+    problem, rows = ClassProblem(Features(x), labels, 4, balanced), np.arange(63)
+    fold = np.append(rng.integers(0, 3, 60), [1, 1, 1])
+    trials = [(rows[fold != k], rows[fold == k]) for k in range(3)]
+    total = problem.held_out(rows, trials, [0.01, 1.0])
+    expected = np.zeros(2)
+    for fit, held in trials:
+        p = problem.fit(fit, [0.01, 1.0]).scores(held)
+        weights = balanced_weights(labels[held]) if balanced else np.ones(len(held))
+        known = np.isin(labels[held], labels[fit])  # its loss is infinite at every strength
+        own = -np.log(p[:, np.arange(len(held)), labels[held]][:, known])
+        expected += own @ weights[known]
+    np.testing.assert_allclose(total, expected, rtol=5e-3)
 
 
 def test_test_labels_cannot_move_the_strength_or_the_scores():
@@ -186,15 +229,6 @@ def test_test_labels_cannot_move_the_strength_or_the_scores():
     np.testing.assert_array_equal(one.scores, two.scores)
 
 
-@pytest.mark.parametrize(("best", "asked"), [(1.0, 6), (1e-5, 9)])
-def test_weak_strengths_are_tried_only_where_the_data_ask_for_them(best, asked):
-    plan = make_plan(*world({"train": 30, "val": 10, "test": 12}), seed=0, name="q")
-    recorder = Recorder(best)
-    readout = read_out(recorder, plan)
-    assert readout.strength == min(STRENGTHS, key=lambda s: abs(np.log(s / best)))
-    assert sum(len(strengths) for _, strengths, final in recorder.fitted if not final) == asked
-
-
 def test_balanced_weights_are_scikit_learns():
     labels = np.random.default_rng(2).choice([0, 2, 3], 50, p=[0.8, 0.15, 0.05])
     np.testing.assert_allclose(balanced_weights(labels), compute_sample_weight("balanced", labels))
@@ -206,8 +240,7 @@ def test_a_balanced_problem_fits_and_chooses_as_if_classes_had_equal_shares():
     x = rng.normal(size=(300, 4)) + 0.7 * labels[:, None]
     rows = np.arange(200)
     plain, balanced = (
-        ClassProblem(Features(x), labels, 2, flag).fit(rows, [0.01, 1.0], final=True)
-        for flag in (False, True)
+        ClassProblem(Features(x), labels, 2, flag).fit(rows, [0.01, 1.0]) for flag in (False, True)
     )
     held = np.arange(200, 300)
     # A free bias makes the mean probability that of the (weighted) class shares.
@@ -217,5 +250,6 @@ def test_a_balanced_problem_fits_and_chooses_as_if_classes_had_equal_shares():
     mean = (balanced.scores(rows)[:, :, 1] * weights).sum(axis=1) / weights.sum()
     np.testing.assert_allclose(mean, 0.5, atol=1e-3)
     own = -np.log(balanced.scores(held)[:, np.arange(100), labels[held]])
-    expected = [np.mean([one[labels[held] == k].mean() for k in (0, 1)]) for one in own]
-    np.testing.assert_allclose(balanced.losses(held).mean(axis=1), expected)
+    expected = [100 * np.mean([one[labels[held] == k].mean() for k in (0, 1)]) for one in own]
+    found = balanced.problem.held_out(np.arange(300), [(rows, held)], [0.01, 1.0])
+    np.testing.assert_allclose(found, expected, rtol=5e-3)

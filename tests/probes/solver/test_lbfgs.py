@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize, rosen, rosen_der
 
-from probes.solver.lbfgs import minimise
+from probes.solver.lbfgs import diagonal, minimise
 
 
 def quadratics(b, p, condition, seed):
@@ -77,9 +77,7 @@ def test_the_right_metric_solves_a_diagonal_quadratic_at_once():
         return (scale * (x - 1) ** 2).sum(1) / 2, scale * (x - 1)
 
     start = torch.zeros(1, 9, dtype=torch.float64)
-    kept = minimise(
-        objective, start, tolerance=1e-6, max_iterations=50, inverse_curvature=1 / scale
-    )
+    kept = minimise(objective, start, tolerance=1e-6, max_iterations=50, metric=diagonal(1 / scale))
     assert kept.converged.all()
     assert kept.iterations.item() <= 4
     assert not minimise(objective, start, tolerance=1e-6, max_iterations=10).converged.any()
