@@ -1,12 +1,12 @@
-"""Pre, post and delta on each slice of a question, under the draws of the run.
+"""Pre, post and delta on the rows of each slice, with the intervals and tests of the run itself.
 
-A slice is a weighting: rows outside weigh nothing. All slices of a question see the same draws of
-its clusters, which are those of the run itself, so slices can be compared and their differences
-tested. Average precision is computed on the rows of the slice alone; it depends on how frequent the
-classes are there, so its delta is one of the slice, while levels of two slices do not compare.
+A slice is measured as if it were a data set of its own: its rows, its clusters. Average precision
+depends on how frequent the classes are there, so its delta is one of the slice, while the levels of
+two slices do not compare. Whether slices differ is tested on bootstrap draws that all slices share,
+since slices may share clusters.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,15 +15,44 @@ from scipy.sparse import csr_array, dia_array
 
 from probes.metrics import ClassOutcome, GazeOutcome, Metric, Outcome, delta, evaluate
 from probes.questions import Prediction
+from probes.records import Estimate
 from probes.slices.cuts import Cut
 from probes.statistics.bootstrap import resample
+from probes.statistics.clusters import group_rows
+from probes.statistics.jackknife import influences, leave_out
+from probes.statistics.student import rare_changes, score_interval, spread, t_interval, t_p
 
-__all__ = ["MIN_CLUSTERS", "Measured", "measure"]
+__all__ = [
+    "MIN_CLUSTERS",
+    "Measured",
+    "Paired",
+    "compare",
+    "measure",
+    "shared_draws",
+    "within",
+]
 
 MIN_CLUSTERS = 10
-"""Clusters below which a slice has no numbers: a bootstrap of so few says little."""
-MIN_DEFINED = 0.95
-"""Share of the draws in which a metric must have a value."""
+"""Clusters below which a slice has no numbers: nothing is known of intervals from so few."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Both sides of one metric on some rows, in points.
+
+    Attributes:
+        pre: Before, with its 95 % interval.
+        post: After.
+        delta: Post minus pre, negative = worse.
+        se: Standard error of the delta.
+        p: Two-sided, unadjusted.
+    """
+
+    pre: Estimate
+    post: Estimate
+    delta: Estimate
+    se: float
+    p: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,25 +64,63 @@ class Measured:
         metric: What was measured.
         n: Its rows.
         clusters: Its clusters.
-        refused: Why there are no numbers; empty where there are.
-        points: Values of both sides as fractions, shape (2,).
-        values: Their draws, shape (2, draws).
-        deltas: Draws of the delta in points, shape (draws,).
+        found: The numbers, or in words why there are none.
     """
 
     cut: Cut
     metric: Metric
     n: int
     clusters: int
-    refused: str
-    points: Float64[np.ndarray, " two"]
-    values: Float64[np.ndarray, "two draws"]
-    deltas: Float64[np.ndarray, " draws"]
+    found: Paired | str
 
-    @property
-    def delta(self) -> float:
-        """Post minus pre in points, negative = worse."""
-        return float(delta(self.points[0], self.points[1], self.metric))
+
+def compare(
+    metric: Metric,
+    pre: Outcome,
+    post: Outcome,
+    clusters: np.ndarray,
+    *,
+    rng: np.random.Generator,
+) -> Paired | str:
+    """Both sides of a metric by Student's t on the cluster jackknife, as the run has them.
+
+    Args:
+        metric: Any metric.
+        pre: Outcome of n rows before.
+        post: Of the same rows after.
+        clusters: Shape (n,).
+        rng: Decides which clusters are left out together where a ranking has more than 400.
+
+    Returns:
+        The numbers, or in words why there are none.
+    """
+    if (g := len(set(clusters.tolist()))) < MIN_CLUSTERS:
+        return f"expected at least {MIN_CLUSTERS} clusters, found {g}"
+    values = [float(evaluate(metric, side)[0]) for side in (pre, post)]
+    if np.isnan(values).any():
+        return f"{metric.label} is undefined: {metric.undefined}"
+    grouped = group_rows(clusters)
+    outcomes = {side: (metric, outcome) for side, outcome in enumerate((pre, post))}
+    without = leave_out(grouped, outcomes, rng=rng)
+    if any(np.isnan(each).any() for each in without.values()):
+        return f"{metric.label} is undefined without one of the clusters: {metric.undefined}"
+    value = float(delta(*values, metric))
+    influence = influences(np.asarray(delta(without[0], without[1], metric)))
+    found = spread(influence, rare_changes(metric, (pre, post), grouped, value))
+    low, high = t_interval(value, found, 0.95)
+    return Paired(
+        pre=_score(metric, values[0], without[0]),
+        post=_score(metric, values[1], without[1]),
+        delta=Estimate(value=value, low=float(low), high=float(high)),
+        se=float(found.se),
+        p=float(t_p(value, found)),
+    )
+
+
+def _score(metric: Metric, value: float, without: Float64[np.ndarray, " g"]) -> Estimate:
+    """One side in points."""
+    low, high = score_interval(value, without, 0.95, bounded=metric.higher_is_better)
+    return Estimate(value=100 * value, low=100 * float(low), high=100 * float(high))
 
 
 def measure(
@@ -61,7 +128,6 @@ def measure(
     post: Prediction,
     asked: Sequence[tuple[Cut, Metric]],
     *,
-    draws: int,
     rng: np.random.Generator,
 ) -> list[Measured]:
     """Numbers of each slice, or why it has none.
@@ -70,71 +136,47 @@ def measure(
         pre: Predictions of the k rows before.
         post: Of the same rows after.
         asked: Slices with the metric of each.
-        draws: Bootstrap draws.
-        rng: Source of the draws; in the state in which the run had it, they are those of the run.
-
-    Raises:
-        DataError: If the rows form fewer than two clusters.
+        rng: As `compare` takes it.
     """
-    clusters = [len(set(pre.clusters[cut.rows])) for cut, _ in asked]
-    points = [
-        np.array([_value(within(metric, cut.rows), one.outcome) for one in (pre, post)])
-        if cut.rows.any()
-        else np.full(2, np.nan)
+    return [
+        Measured(
+            cut,
+            metric,
+            n=int(cut.rows.sum()),
+            clusters=len(set(pre.clusters[cut.rows])),
+            found=compare(
+                metric,
+                _taken(pre.outcome, cut.rows),
+                _taken(post.outcome, cut.rows),
+                pre.clusters[cut.rows],
+                rng=rng,
+            ),
+        )
         for cut, metric in asked
     ]
-    refused = [
-        _refusal(metric, g, values)
-        for (_, metric), g, values in zip(asked, clusters, points, strict=True)
-    ]
-    outcomes = {}
-    for i, (cut, metric) in enumerate(asked):
-        if not refused[i]:
-            narrowed = within(metric, cut.rows)
-            outcomes |= {(i, 0): (narrowed, pre.outcome), (i, 1): (narrowed, post.outcome)}
-    drawn = resample(pre.clusters, outcomes, draws=draws, rng=rng) if outcomes else {}
-    return [
-        _measured(cut, metric, g, why, values, drawn, i, draws)
-        for i, ((cut, metric), g, why, values) in enumerate(
-            zip(asked, clusters, refused, points, strict=True)
-        )
-    ]
 
 
-def _measured(
-    cut: Cut,
-    metric: Metric,
-    clusters: int,
-    refused: str,
-    points: Float64[np.ndarray, " two"],
-    drawn: Mapping[tuple[int, int], Float64[np.ndarray, " draws"]],
-    i: int,
+def shared_draws(
+    pre: Prediction,
+    post: Prediction,
+    slices: Sequence[tuple[Cut, Metric]],
+    *,
     draws: int,
-) -> Measured:
-    """One slice with its draws; refused too where a metric is undefined in many of them."""
-    values = np.full((2, draws), np.nan)
-    if not refused:
-        values = np.stack([drawn[i, 0], drawn[i, 1]])
-        defined = ~np.isnan(values).any(0)
-        if defined.mean() < MIN_DEFINED:
-            refused = (
-                f"{metric.label} is undefined in {100 * (1 - defined.mean()):.0f} % of the "
-                f"draws: {metric.undefined}"
-            )
-    deltas = np.asarray(delta(values[0], values[1], metric))
-    return Measured(cut, metric, int(cut.rows.sum()), clusters, refused, points, values, deltas)
+    rng: np.random.Generator,
+) -> Float64[np.ndarray, "k draws"]:
+    """Deltas of k slices in points under the same draws of all clusters, shape (k, draws).
 
-
-def _value(metric: Metric, outcome: Outcome) -> float:
-    return float(evaluate(metric, outcome)[0])
-
-
-def _refusal(metric: Metric, clusters: int, points: Float64[np.ndarray, " two"]) -> str:
-    if clusters < MIN_CLUSTERS:
-        return f"expected at least {MIN_CLUSTERS} clusters, found {clusters}"
-    if np.isnan(points).any():
-        return f"{metric.label} is undefined: {metric.undefined}"
-    return ""
+    A draw in which a metric is undefined in a slice is NaN there.
+    """
+    outcomes = {
+        (i, side): (narrowed, one.outcome)
+        for i, narrowed in enumerate(within(metric, cut.rows) for cut, metric in slices)
+        for side, one in enumerate((pre, post))
+    }
+    drawn = resample(pre.clusters, outcomes, draws=draws, rng=rng)
+    return np.stack(
+        [delta(drawn[i, 0], drawn[i, 1], metric) for i, (_, metric) in enumerate(slices)]
+    )
 
 
 def within(metric: Metric, rows: Bool[np.ndarray, " n"]) -> Metric:
@@ -171,7 +213,7 @@ def within(metric: Metric, rows: Bool[np.ndarray, " n"]) -> Metric:
 
 
 def _taken(outcome: Outcome, rows: Bool[np.ndarray, " n"]) -> Outcome:
-    """The outcome of some rows."""
+    """The outcome of some of its n rows, given as a mask."""
     if isinstance(outcome, ClassOutcome):
         return ClassOutcome(outcome.labels[rows], outcome.scores[rows])
     return GazeOutcome({name: value[rows] for name, value in outcome.values.items()})

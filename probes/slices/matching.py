@@ -40,8 +40,8 @@ def positions(table: Table, one: Prediction) -> Int64[np.ndarray, " k"]:
         if len(other):
             i = int(other[0])
             raise PairingError(
-                f"Expected the {name} {there[i]!r} of the predicted row {one.ids[i]!r} of "
-                f"{table.spec.name}, found {here[i]!r} in the cache. {_AGAIN}"
+                f"Expected the {name} {there[i]} of the predicted row {one.ids[i]!r} of "
+                f"{table.spec.name}, found {here[i]} in the cache. {_AGAIN}"
             )
     return rows
 

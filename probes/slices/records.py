@@ -32,10 +32,10 @@ class Slice(Record):
     pre: Estimate
     post: Estimate
     delta: Estimate
-    error: float
-    """Standard error of the delta by the bootstrap, moderated over the slices of the attribute."""
+    se: float
+    """Standard error of the delta, as of all intervals here by the cluster jackknife."""
     p: float
-    """Two-sided p of the delta by the bootstrap, unadjusted."""
+    """Two-sided p of the delta, unadjusted."""
     shrunken: Estimate | None
     """The delta drawn towards the mean of the attribute's slices; None for a single slice."""
 
@@ -79,6 +79,7 @@ class SlicesRecord(Analysis):
 
     schema_version: Literal[1] = 1
     draws: int
+    """Behind shrunken intervals and the test whether slices differ."""
     predictions_sha256: str
     """Of the predictions that were sliced."""
     blocks: dict[str, int]
@@ -148,7 +149,6 @@ class WhereRecord(Analysis):
     grid: tuple[int, int]
     tokens_a_picture: int
     """Tokens that were drawn of each picture to fit on."""
-    draws: int
     probes: tuple[TokenProbe, ...]
     regions: tuple[Region, ...]
     maps: tuple[CellMap, ...]

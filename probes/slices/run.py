@@ -1,6 +1,6 @@
 """From the predictions of a run and the rows of its cache to the record of its slices."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -15,11 +15,11 @@ from probes.questions import Prediction, arm_of
 from probes.records import Estimate, RunRecord
 from probes.runs import PREDICTIONS, read_run, write_analysis
 from probes.slices.cuts import CLASS, cuts
-from probes.slices.deltas import Measured, measure
+from probes.slices.deltas import Measured, Paired, measure, shared_draws
 from probes.slices.matching import check_splits, positions
 from probes.slices.records import AttributeCard, RefusedSlice, Slice, SlicesRecord
-from probes.slices.shrinkage import Shrunken, cochran_q, moderated_variances, shrink
-from probes.statistics.bootstrap import estimate, stream, two_sided_p
+from probes.slices.shrinkage import Shrunken, cochran_q, floored, shrink
+from probes.statistics.bootstrap import stream
 from probes.table import Table, open_pair
 
 __all__ = ["NAME", "slice_run"]
@@ -36,6 +36,7 @@ def slice_run(
     Each question is sliced at its declared block, in its declared arm and first metric, by class,
     by the size of its boxes and by the attributes of the task. A slice of one class has no ranking
     against other classes: its metric is recall, the share of its rows that are called by its name.
+    Intervals and p are made as those of the run, on the rows and clusters of the slice.
 
     Args:
         root: Root of all caches.
@@ -64,7 +65,7 @@ def slice_run(
             continue
         blocks[question] = sides[0].block
         sliced, unknown = _measured(table, run, sides, chosen)
-        parts.append(_account(question, sliced, unknown, run))
+        parts.append(_account(run, sides, sliced, unknown))
     if not parts:
         raise ConfigError(_nothing(run, block, metric))
     check_splits(table, run)
@@ -129,22 +130,25 @@ def _nothing(run: RunRecord, block: int | None, metric: str | None) -> str:
 def _measured(
     table: Table, run: RunRecord, sides: tuple[Prediction, Prediction], metric: Metric
 ) -> tuple[list[Measured], dict[str, int]]:
-    """Every slice of a question under the draws that the run had for it."""
+    """Every slice of a question, and the rows whose value is not known by attribute."""
     pre, post = sides
     found, unknown = cuts(table, pre.question, positions(table, pre))
-    classes = run.task.label_sets.get(pre.question, ())
-    asked = [
-        (cut, resolve(f"recall:{cut.value}", classes) if cut.attribute == CLASS else metric)
-        for cut in found
-    ]
-    rng = stream(run.seed, f"bootstrap/{pre.question}")
-    return measure(pre, post, asked, draws=run.draws, rng=rng), dict(unknown)
+    recall = None
+    if pre.question in table.labels:  # of one class, the share that is right is its recall
+        recall = resolve("accuracy", run.task.label_sets[pre.question])
+    asked = [(cut, recall if cut.attribute == CLASS and recall else metric) for cut in found]
+    rng = stream(run.seed, f"slices/jackknife/{pre.question}")
+    return measure(pre, post, asked, rng=rng), dict(unknown)
 
 
 def _account(
-    question: str, measured: Sequence[Measured], unknown: dict[str, int], run: RunRecord
+    run: RunRecord,
+    sides: tuple[Prediction, Prediction],
+    measured: Sequence[Measured],
+    unknown: Mapping[str, int],
 ) -> tuple[list[Slice], list[AttributeCard], list[RefusedSlice]]:
     """The records of one question's slices."""
+    question = sides[0].question
     slices: list[Slice] = []
     cards: list[AttributeCard] = []
     refused = [
@@ -154,49 +158,48 @@ def _account(
             value=one.cut.value,
             n=one.n,
             clusters=one.clusters,
-            reason=one.refused,
+            reason=one.found,
         )
         for one in measured
-        if one.refused
+        if isinstance(one.found, str)
     ]
-    usable = [one for one in measured if not one.refused]
+    usable = [one for one in measured if isinstance(one.found, Paired)]
     for attribute, group in groupby(usable, key=lambda one: one.cut.attribute):
-        members = list(group)
-        clusters = np.array([one.clusters for one in members], dtype=np.float64)
-        raw = np.array([np.nanvar(one.deltas, ddof=1) for one in members])
-        variances = moderated_variances(raw, clusters)
-        shrunken = None
+        members, shrunken = list(group), None
         if len(members) > 1:
-            values = np.array([one.delta for one in members])
+            values = np.array([one.found.delta.value for one in members])
+            variances = floored(np.array([one.found.se for one in members]))
             rng = stream(run.seed, f"slices/{question}/{attribute}")
             shrunken = shrink(values, variances, draws=run.draws, rng=rng)
-            q, p = _heterogeneity(members, values, variances, clusters)
+            q, p = _heterogeneity(sides, members, values, variances, draws=run.draws, rng=rng)
             few = unknown.get(attribute, 0)
             cards.append(_card(question, attribute, members, few, shrunken, q, p))
-        slices += [
-            _slice(question, one, float(np.sqrt(variances[i])), shrunken, i)
-            for i, one in enumerate(members)
-        ]
+        slices += [_slice(question, one, shrunken, i) for i, one in enumerate(members)]
     return slices, cards, refused
 
 
 def _heterogeneity(
+    sides: tuple[Prediction, Prediction],
     members: Sequence[Measured],
     values: Float64[np.ndarray, " k"],
     variances: Float64[np.ndarray, " k"],
-    clusters: Float64[np.ndarray, " k"],
+    *,
+    draws: int,
+    rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """Cochran's Q of the deltas, and its p by the draws centred at them.
+    """Cochran's Q of the deltas, and its p by bootstrap draws centred at them.
 
     The chi-squared distribution would take slices that share clusters as independent; the draws,
     which are the same for all slices, do not.
     """
     if not variances.any():
         return 0.0, 1.0
+    asked = [(one.cut, one.metric) for one in members]
+    drawn = shared_draws(*sides, asked, draws=draws, rng=rng).T
+    g = np.array([one.clusters for one in members], dtype=np.float64)
+    centred = (drawn - values) * np.sqrt(g / (g - 1))  # a bootstrap of g lacks this factor
     q = float(cochran_q(values, variances))
-    centred = np.stack([one.deltas for one in members], axis=1) - values
-    centred *= np.sqrt(clusters / (clusters - 1))
-    null = cochran_q(centred[~np.isnan(centred).any(1)], variances)
+    null = cochran_q(centred[~np.isnan(centred).any(axis=1)], variances)
     return q, float((1 + (null >= q).sum()) / (len(null) + 1))
 
 
@@ -224,7 +227,7 @@ def _card(
     )
 
 
-def _slice(question: str, one: Measured, error: float, shrunken: Shrunken | None, i: int) -> Slice:
+def _slice(question: str, one: Measured, shrunken: Shrunken | None, i: int) -> Slice:
     drawn = None
     if shrunken is not None:
         drawn = Estimate(
@@ -240,10 +243,10 @@ def _slice(question: str, one: Measured, error: float, shrunken: Shrunken | None
         n=one.n,
         clusters=one.clusters,
         bounds=one.cut.bounds,
-        pre=estimate(100 * one.points[0], 100 * one.values[0]),
-        post=estimate(100 * one.points[1], 100 * one.values[1]),
-        delta=estimate(one.delta, one.deltas),
-        error=error,
-        p=two_sided_p(one.deltas),
+        pre=one.found.pre,
+        post=one.found.post,
+        delta=one.found.delta,
+        se=one.found.se,
+        p=one.found.p,
         shrunken=drawn,
     )

@@ -28,11 +28,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-__all__ = ["Shrunken", "cochran_q", "heterogeneity", "moderated_variances", "shrink"]
+__all__ = ["Shrunken", "cochran_q", "floored", "heterogeneity", "shrink"]
 
-HALVINGS = 60
-PRIOR_CLUSTERS = 4.0
-"""Clusters that the pooled variance counts for in the variance of one slice."""
+HALVINGS = 40
+FLOOR = 1e-6
+"""Least variance of a slice, as a share of the largest: one whose sides are equal has none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +47,8 @@ class Shrunken:
         high: Upper ends, shape (k,).
         worst: Position of the slice with the lowest shrunken delta, of equals (tau = 0) the one
             with the lowest delta.
-        p_worst: Posterior probability of each slice that its theta is the lowest, shape (k,).
+        p_worst: Posterior probability of each slice that its theta is the lowest, equals sharing
+            it, shape (k,).
         lowest: Posterior median of the lowest theta, whichever slice has it.
         lowest_low: Lower end of its 95 % interval.
         lowest_high: Upper end.
@@ -65,29 +66,15 @@ class Shrunken:
     lowest_high: float
 
 
-def moderated_variances(
-    variances: Float64[np.ndarray, " k"], clusters: Float64[np.ndarray, " k"]
-) -> Float64[np.ndarray, " k"]:
-    """Variances of the slices' deltas, each drawn a little towards what the others suggest.
-
-    A slice of few clusters in which no prediction changed has a variance of 0, though its delta
-    is not certain; its weight would be infinite. The variance of one cluster, g_i v_i, is averaged
-    over the slices with weights g_i - 1 and counts for `PRIOR_CLUSTERS` clusters in each (as Smyth
-    2004 moderates variances, with a fixed prior weight). The factor g / (g - 1) that a
-    bootstrap over g clusters lacks is put in.
-
-    Args:
-        variances: Bootstrap variances, shape (k,).
-        clusters: Clusters of each slice, at least two, shape (k,).
+def floored(errors: Float64[np.ndarray, " k"]) -> Float64[np.ndarray, " k"]:
+    """Variances of standard errors, none of them 0 unless all are.
 
     Example:
-        >>> moderated_variances(np.array([1.0, 1.0]), np.array([11.0, 11.0])).round(9).tolist()
-        [1.1, 1.1]
+        >>> floored(np.array([2.0, 0.0])).tolist()
+        [4.0, 4e-06]
     """
-    one = clusters * variances * clusters / (clusters - 1)
-    freedom = clusters - 1
-    pooled = (freedom * one).sum() / freedom.sum()
-    return (PRIOR_CLUSTERS * pooled + freedom * one) / (PRIOR_CLUSTERS + freedom) / clusters
+    variances = errors**2
+    return np.maximum(variances, FLOOR * variances.max())
 
 
 def cochran_q(
@@ -142,7 +129,7 @@ def shrink(
     Args:
         values: Deltas, shape (k,).
         variances: Their variances, shape (k,); all 0 where nothing changed in any slice, else
-            positive, as `moderated_variances` makes them.
+            positive, as `floored` makes them.
         draws: Draws behind the intervals.
         rng: Source of the draws.
 
@@ -164,6 +151,7 @@ def shrink(
     means = rng.normal(*_mean(values, variances, squares))
     theta = rng.normal(*_posterior(values, variances, means, squares))
     low, high = np.quantile(theta, (0.025, 0.975), axis=0)
+    least = theta == theta.min(axis=1, keepdims=True)  # all slices, in draws where tau is 0
     lowest_low, lowest, lowest_high = np.quantile(theta.min(1), (0.025, 0.5, 0.975))
     return Shrunken(
         mean=float(mean[0]),
@@ -172,7 +160,7 @@ def shrink(
         low=low,
         high=high,
         worst=int(np.lexsort((values, estimates[0]))[0]),
-        p_worst=np.bincount(theta.argmin(1), minlength=k) / draws,
+        p_worst=(least / least.sum(axis=1, keepdims=True)).mean(axis=0),
         lowest=float(lowest),
         lowest_low=float(lowest_low),
         lowest_high=float(lowest_high),

@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
 from degradation.axes import Side
-from probes.problems import ClassProblem, Features
+from probes.problems import ClassProblem, Features, FittedClasses
 from probes.questions import ClassQuestion
-from probes.selection import Plan, Problem, Stage, read_out
+from probes.selection import Plan, Stage, read_out
 from probes.table import Table
 
 __all__ = ["Drawn", "TokenScores", "draw_tokens", "read_tokens"]
@@ -106,7 +106,7 @@ def read_tokens(
     for stage in question.plan.stages:
         of_tokens = _stage_of(stage, drawn)
         strength = read_out(problem, Plan((of_tokens,), question.plan.rule)).strength
-        fitted = problem.fit(of_tokens.train, [strength], final=True)
+        fitted = problem.fit(of_tokens.train, [strength])
         strengths.append(strength)
         for rows, tokens in _parts(table, side, block, stage.predict):
             labels = np.repeat(question.labels[rows], t)
@@ -130,7 +130,7 @@ def _stage_of(stage: Stage, drawn: Drawn) -> Stage:
 
 
 def _probabilities(
-    fitted: Problem, tokens: Float32[np.ndarray, "m d"]
+    fitted: FittedClasses, tokens: Float32[np.ndarray, "m d"]
 ) -> Float64[np.ndarray, "m c"]:
     """Class probabilities of other tokens than those of the problem."""
     found = []

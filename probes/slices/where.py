@@ -5,7 +5,7 @@ the face. The regions are therefore about the places of tokens, not about what t
 show.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +14,14 @@ from scipy.stats import t as student
 
 from degradation.errors import ConfigError, DataError
 from probes.cards import pair_card, task_card, tool_version
-from probes.metrics import GazeOutcome, Metric, delta
+from probes.metrics import GazeOutcome, Metric
 from probes.questions import ClassQuestion, declared_arm, prepare_question
 from probes.runs import write_analysis
-from probes.slices.deltas import MIN_CLUSTERS
+from probes.slices.deltas import MIN_CLUSTERS, compare
 from probes.slices.places import SIDE, box_cells, regions
 from probes.slices.records import CellMap, Region, TokenProbe, WhereRecord
 from probes.slices.tokens import TokenScores, draw_tokens, read_tokens
-from probes.statistics.bootstrap import estimate, resample, stream, two_sided_p
+from probes.statistics.bootstrap import stream
 from probes.table import Table, open_pair
 
 __all__ = ["NAME", "cluster_means", "where_pair"]
@@ -29,9 +29,6 @@ __all__ = ["NAME", "cluster_means", "where_pair"]
 NAME = "where"
 """Of the command and of the file that it writes."""
 EACH = 8
-
-Numbers = Mapping[str, tuple[Float64[np.ndarray, "k t"], Float64[np.ndarray, "k t"]]]
-"""By metric, one number for each token before and after."""
 
 
 def where_pair(
@@ -44,7 +41,6 @@ def where_pair(
     questions: Sequence[str] | None = None,
     each: int = EACH,
     seed: int = 0,
-    draws: int = 2000,
     row_list: str = "",
 ) -> WhereRecord:
     """Probe single tokens of one block on both sides and write `where.json`.
@@ -57,8 +53,7 @@ def where_pair(
         block: Block whose token maps are read; the declared one by default.
         questions: Label sets; by default all of the task.
         each: Tokens of a picture to fit on.
-        seed: Decides folds, the tokens fitted and the bootstrap draws.
-        draws: Bootstrap draws.
+        seed: Decides folds and the tokens fitted.
         row_list: Name of the row lists whose rows alone are used; empty for all.
 
     Returns:
@@ -72,16 +67,17 @@ def where_pair(
     """
     table, entry = open_pair(root, task, pair, row_list=row_list)
     block = table.declared_block(entry) if block is None else block
+    asked = _asked(table, questions)
     _check_tokens(table, pair, block)
     found: list[tuple[TokenProbe, list[Region], list[CellMap]]] = []
     undefined: dict[str, str] = {}
-    for name in _asked(table, questions):
+    for name in asked:
         try:
             question = prepare_question(table, name, declared_arm(table.spec), seed)
         except DataError as error:
             undefined[name] = str(error)
             continue
-        found.append(_ask(table, question, block, undefined, each=each, seed=seed, draws=draws))
+        found.append(_ask(table, question, block, undefined, each=each, seed=seed))
     if not found:
         raise DataError(next(iter(undefined.values())))
     record = WhereRecord(
@@ -93,7 +89,6 @@ def where_pair(
         block=block,
         grid=table.grid,
         tokens_a_picture=each,
-        draws=draws,
         probes=tuple(probe for probe, _, _ in found),
         regions=tuple(one for _, found_regions, _ in found for one in found_regions),
         maps=tuple(one for _, _, maps in found for one in maps),
@@ -142,7 +137,6 @@ def _ask(
     *,
     each: int,
     seed: int,
-    draws: int,
 ) -> tuple[TokenProbe, list[Region], list[CellMap]]:
     """Both sides of one question; adds regions without numbers to `undefined`."""
     plan, name = question.plan, question.name
@@ -164,7 +158,7 @@ def _ask(
         predicted_tokens=pre.hits.size,
     )
     rng = stream(seed, f"where/{name}")
-    found = _regions(table, question, (pre, post), undefined, draws=draws, rng=rng)
+    found = _regions(table, question, (pre, post), undefined, rng=rng)
     return probe, found, _maps(table, question, (pre, post))
 
 
@@ -177,53 +171,47 @@ def _regions(
     sides: tuple[TokenScores, TokenScores],
     undefined: dict[str, str],
     *,
-    draws: int,
     rng: np.random.Generator,
 ) -> list[Region]:
     """Accuracy and log-loss by region: the mean over pictures of the mean over their tokens."""
-    rows = question.plan.predicted
-    clusters = table.clusters[rows]
-    members = regions({role: box[rows] for role, box in table.boxes.items()}, table.grid)
     if not table.boxes:
         return []
-    numbers = {"accuracy": [one.hits.astype(np.float64) for one in sides],
-               "log_loss": [one.losses.astype(np.float64) for one in sides]}  # fmt: skip
-    means = {}
-    for region, inside in members.items():
-        here = inside.any(axis=1)
-        if (g := len(set(clusters[here]))) < MIN_CLUSTERS:
-            undefined[f"{question.name}/{region}"] = (
-                f"expected at least {MIN_CLUSTERS} clusters, found {g}"
-            )
-            continue
-        for metric, (before, after) in numbers.items():
-            pair = [_masked_mean(value, inside) for value in (before, after)]
-            means[region, metric] = (*pair, inside[here].sum() / here.sum())
-    outcomes = {
-        (*key, side): _mean_of(values[side], key[1]) for key, values in means.items()
-        for side in (0, 1)
-    }  # fmt: skip
-    drawn = resample(clusters, outcomes, draws=draws, rng=rng) if outcomes else {}
+    rows = question.plan.predicted
+    clusters = table.clusters[rows]
     found = []
-    for (region, name), (before, after, tokens) in means.items():
-        metric, _ = outcomes[region, name, 0]
-        one, two = drawn[region, name, 0], drawn[region, name, 1]
-        deltas = np.asarray(delta(one, two, metric))
-        here = ~np.isnan(before)
-        found.append(
-            Region(
-                question=question.name,
-                region=region,
-                metric=name,
-                tokens=float(tokens),
-                n=int(here.sum()),
-                clusters=len(set(clusters[here])),
-                pre=estimate(100 * np.nanmean(before), 100 * one),
-                post=estimate(100 * np.nanmean(after), 100 * two),
-                delta=estimate(delta(np.nanmean(before), np.nanmean(after), metric), deltas),
-                p=two_sided_p(deltas),
+    for region, inside in regions(
+        {role: box[rows] for role, box in table.boxes.items()}, table.grid
+    ).items():
+        here = inside.any(axis=1)
+        for name, column in (("accuracy", "hits"), ("log_loss", "losses")):
+            before, after = (
+                _masked_mean(getattr(one, column).astype(np.float64), inside)[here] for one in sides
             )
-        )
+            metric = _mean_of(name)
+            numbers = compare(
+                metric,
+                GazeOutcome({name: before}),
+                GazeOutcome({name: after}),
+                clusters[here],
+                rng=rng,
+            )
+            if isinstance(numbers, str):
+                undefined[f"{question.name}/{region}/{name}"] = numbers
+                continue
+            found.append(
+                Region(
+                    question=question.name,
+                    region=region,
+                    metric=name,
+                    tokens=float(inside[here].sum() / here.sum()),
+                    n=int(here.sum()),
+                    clusters=len(set(clusters[here])),
+                    pre=numbers.pre,
+                    post=numbers.post,
+                    delta=numbers.delta,
+                    p=numbers.p,
+                )
+            )
     return found
 
 
@@ -237,18 +225,20 @@ def _masked_mean(
     return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
 
 
-def _mean_of(values: Float64[np.ndarray, " k"], name: str) -> tuple[Metric, GazeOutcome]:
-    """The mean of one number a picture, over those that have it, as a metric to resample."""
-    known = ~np.isnan(values)
-    columns = np.stack([np.where(known, values, 0), known], axis=1)
+def _mean_of(name: str) -> Metric:
+    """The mean over pictures of a number that each has; an outcome holds it by that name."""
+
+    def rows(outcome: GazeOutcome) -> Float64[np.ndarray, "k 2"]:
+        values = outcome.values[name]
+        known = ~np.isnan(values)
+        return np.stack([np.where(known, values, 0), known], axis=1)
 
     def finish(sums: Float64[np.ndarray, "b 2"]) -> Float64[np.ndarray, " b"]:
         return np.divide(
             sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0
         )
 
-    metric = Metric(name, name, name == "accuracy", lambda _: columns, finish)
-    return metric, GazeOutcome({name: values})
+    return Metric(name, name, name == "accuracy", rows, finish, undefined="no token has a value")
 
 
 # ------------------------------------------------------------------ maps
