@@ -155,11 +155,11 @@ def _shuffles(
     sides: Sides, total: PairSums, space: RowSpace, settings: Settings, block: int
 ) -> list[dict[Key, float]]:
     """Values under shuffles of the rows of post."""
-    rng = stream(settings.seed, f"drift/shuffle/{block}")
+    rng, own = (stream(settings.seed, f"drift/shuffle/{block}/{name}") for name in ("all", "cap"))
     found = []
     for _ in range(settings.shuffles):
         one = shuffled_values(sides, total, rng.permutation(len(sides.x)))
-        found.append(one | space.shuffled(rng.permutation(space.n)))
+        found.append(one | space.shuffled(own.permutation(space.n)))
     return found
 
 

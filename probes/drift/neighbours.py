@@ -25,7 +25,7 @@ NEIGHBOURS = 10
 TIED = 1e-9
 """Cosines that differ by less are equal: rounding parts those of equal rows by some 1e-16."""
 
-Members = Int64[np.ndarray, " m"]
+Members = Int64[np.ndarray, " _"]
 """Neighbourhoods of n rows as sorted numbers row * n + neighbour."""
 
 

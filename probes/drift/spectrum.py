@@ -120,7 +120,7 @@ def principal_axes(sums: CrossSums) -> Axes:
     return scatter[above], components[:, above]
 
 
-def singular_values(axes: Axes, sums: CrossSums, frame: Frame) -> Float64[np.ndarray, " r"]:
+def singular_values(axes: Axes, sums: CrossSums, frame: Frame) -> Float64[np.ndarray, " m"]:
     """Singular values of the rows as they are: those of the centred ones with the mean put back.
 
     Computed from a matrix with the same Gram matrix, not from the Gram matrix itself, in which a
@@ -141,7 +141,7 @@ def _axes(x: Float[np.ndarray, "n d"]) -> Axes:
     return principal_axes(_own_sums(x).xx)
 
 
-def _raw_singular_values(x: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, " r"]:
+def _raw_singular_values(x: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, " m"]:
     sums = _own_sums(x)
     return singular_values(principal_axes(sums.xx), sums.xx, sums.x)
 

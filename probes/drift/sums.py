@@ -56,7 +56,7 @@ class Frame:
     def around(cls, x: Float[np.ndarray, "n d"]) -> "Frame":
         """The frame of a first chunk: its mean, and a power of two near its largest entry."""
         top = float(np.abs(x).max(initial=0.0))
-        unit = 2.0 ** np.clip(np.floor(np.log2(top)), -1000, 1000) if top > 0 else 1.0
+        unit = float(2.0 ** np.clip(np.floor(np.log2(top)), -1000, 1000)) if top > 0 else 1.0
         return cls((x / unit).mean(axis=0), unit)
 
     def place(self, x: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, "n d"]:
@@ -117,8 +117,8 @@ class CrossSums:
     def centred_norms(self) -> tuple[float, float]:
         """Sums of |a - mean a|^2 and of |b - mean b|^2."""
         return (
-            self.p - float(self.a @ self.a) / self.n,
-            self.q - float(self.b @ self.b) / self.n,
+            float(self.p - self.a @ self.a / self.n),
+            float(self.q - self.b @ self.b / self.n),
         )
 
     @property
@@ -128,7 +128,8 @@ class CrossSums:
         Entries are about 1 in their frame before the origin is subtracted, so what rounding leaves
         of equal rows is known.
         """
-        return self.centred_norms[0] <= self.n * len(self.a) * (4 * np.finfo(np.float64).eps) ** 2
+        floor = self.n * len(self.a) * (4 * float(np.finfo(np.float64).eps)) ** 2
+        return self.centred_norms[0] <= floor
 
     @property
     def centred_norm_product(self) -> float:

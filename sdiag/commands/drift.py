@@ -1,5 +1,6 @@
 """`sdiag drift`: how far the representation moved, whether or not anything was lost."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -53,13 +54,14 @@ def drift(
 
     Similarity of the same rows, ranks, anisotropy, class subspaces and where the class signal sits
     in the spectrum, with intervals and null values, into `drift.json` beside the run. Drift says
-    changed, not lost: a rotation changes every feature and loses nothing.
+    changed, not lost: a rotation changes every feature and loses nothing. With an empty cache and
+    no options, the embedded pair is extracted first.
     """
-    from reports.drift import drift_table
     from tqdm import tqdm
 
     from probes.drift.block import Settings
     from probes.drift.run import drift_pair
+    from reports.drift import drift_table
 
     settings = Settings(row_cap=row_cap, shuffles=shuffles, seed=seed)
     records = [
@@ -87,6 +89,14 @@ def _selected(
     from degradation.errors import ConfigError
 
     cached = {(entry.pair, entry.task) for entry in pairs(cache)}
+    if not cached and tasks is None and models is None:
+        from degradation.encoders.registry import get_pair
+        from degradation.protocol import Protocol
+        from sdiag.commands.extract import extract_pairs
+
+        print(f"No features in {cache} yet: extracting the pair tiny first.", file=sys.stderr)
+        extract_pairs({get_pair("tiny"): Protocol()}, None, None, cache)
+        cached = {(entry.pair, entry.task) for entry in pairs(cache)}
     chosen = sorted(
         (pair, task)
         for pair, task in cached
