@@ -8,6 +8,7 @@ from jaxtyping import Float32, Int64
 
 from probes.drift.cka import BANDWIDTH
 from probes.drift.found import Found
+from probes.drift.jackknife import GROUPS
 from probes.drift.neighbours import NEIGHBOURS
 from probes.drift.records import Curve, Missing, Shape, Similarity
 from probes.drift.row_space import RowSpace
@@ -38,6 +39,7 @@ class Settings:
         shuffles: Shuffles behind null values.
         neighbours: k of the nearest neighbours.
         bandwidth: Of the RBF kernel, over the median distance.
+        groups: Groups of the jackknife, if there are as many clusters.
         seed: Decides subsets, shuffles, halves and groups.
     """
 
@@ -45,6 +47,7 @@ class Settings:
     shuffles: int = 19
     neighbours: int = NEIGHBOURS
     bandwidth: float = BANDWIDTH
+    groups: int = GROUPS
     seed: int = 0
 
 

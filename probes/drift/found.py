@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -15,7 +16,7 @@ __all__ = ["Found"]
 UNSTABLE = "it has no value without one of the groups of clusters"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Found:
     """Values of one block.
 
@@ -44,7 +45,7 @@ class Found:
     def similarities(self) -> tuple[Similarity, ...]:
         """Measures of pairs."""
         records = []
-        for key, number in self._numbers().items():
+        for key, number in self.numbers.items():
             measure = MEASURES[key.measure]
             if measure.same is None:
                 continue
@@ -67,7 +68,7 @@ class Found:
 
     def shapes(self) -> tuple[Shape, ...]:
         """Facts about each side that have a value on both."""
-        numbers, records = self._numbers(), []
+        numbers, records = self.numbers, []
         for key, number in numbers.items():
             twin = key._replace(side="post")
             if key.side != "pre" or key.components or twin not in numbers:
@@ -91,7 +92,7 @@ class Found:
 
     def curves(self, components: Sequence[int]) -> tuple[Curve, ...]:
         """Curves that have values on a side."""
-        numbers = self._numbers()
+        numbers = self.numbers
         names = dict.fromkeys((key.measure, key.question) for key in numbers if key.components)
         records = []
         for measure, question in names:
@@ -113,7 +114,7 @@ class Found:
 
     def reasons(self) -> tuple[Missing, ...]:
         """Measures without a value, one entry for all sides and components that share a reason."""
-        numbers = self._numbers()
+        numbers = self.numbers
         reasons = dict(self.missing)
         reasons |= {key: self._unstable(key) for key in self.whole if key not in numbers}
         entries = {}
@@ -125,7 +126,8 @@ class Found:
             for measure, question, reason in entries
         )
 
-    def _numbers(self) -> dict[Key, Number]:
+    @cached_property
+    def numbers(self) -> dict[Key, Number]:
         """Numbers with their intervals; curves of classes only where there is a class signal."""
         ranges = {key: _range(MEASURES[key.measure]) for key in self.whole}
         numbers = intervals(self.whole, self.without, ranges)

@@ -11,6 +11,7 @@ nothing; and sums over rows give each of its values by one subtraction.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from degradation.errors import DataError
 from probes.drift.records import Number
 from probes.selection import clustered_folds
 
-__all__ = ["GROUPS", "interval", "intervals", "jackknife_groups"]
+__all__ = ["GROUPS", "interval", "intervals", "jackknife_groups", "quantile"]
 
 GROUPS = 20
 FEWEST = 5
@@ -88,8 +89,13 @@ def interval(
         Number(value=0.5, low=0.5, high=0.5)
     """
     g = len(parts)
-    error = np.sqrt((g - 1) * parts.var())
-    reach = float(student.ppf(0.975, g - 1) * error)
+    reach = quantile(g - 1) * float(np.sqrt((g - 1) * parts.var()))
     return Number(
         value=float(value), low=max(low, float(value) - reach), high=min(high, float(value) + reach)
     )
+
+
+@cache
+def quantile(degrees: int) -> float:
+    """Upper 2.5 % point of Student's t."""
+    return float(student.ppf(0.975, degrees))

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
-from scipy.stats import t as student
 
 from degradation.errors import DataError
+from probes.drift.jackknife import quantile
 from probes.drift.neighbours import Nearest, overlaps
 from probes.drift.sums import Frame, finite_rows
 
@@ -135,5 +135,5 @@ def _with_interval(
 ) -> MapValues:
     """The interval of `probes.drift.jackknife` for every cell, cut to [low, 1]."""
     g = len(parts)
-    reach = student.ppf(0.975, g - 1) * np.sqrt((g - 1) * parts.var(axis=0))
+    reach = quantile(g - 1) * np.sqrt((g - 1) * parts.var(axis=0))
     return whole, np.maximum(low, whole - reach), np.minimum(1.0, whole + reach)

@@ -157,7 +157,10 @@ class _Compared:
         labels = {name: one[keep] for name, one in table.labels.items()}
         first = next(iter(labels.values()), np.zeros(int(keep.sum()), dtype=np.int64))
         groups = jackknife_groups(
-            table.clusters[keep], first, rng=stream(settings.seed, "drift/groups")
+            table.clusters[keep],
+            first,
+            rng=stream(settings.seed, "drift/groups"),
+            groups=settings.groups,
         )
         return cls(
             table=table,

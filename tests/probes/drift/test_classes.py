@@ -33,8 +33,9 @@ def test_angles_are_those_between_the_scores_over_rows():
     y = x @ rng.normal(size=(8, 6)) + rng.normal(size=(120, 6))
     expected = np.degrees(subspace_angles(scores(x, labels), scores(y, labels)))[::-1]
     np.testing.assert_allclose(class_angles(x, y, labels), expected, atol=1e-6)
-    assert class_subspace(x, y, labels) == pytest.approx(np.cos(np.radians(expected)) @
-                                                         np.cos(np.radians(expected)) / 2)
+    assert class_subspace(x, y, labels) == pytest.approx(
+        np.cos(np.radians(expected)) @ np.cos(np.radians(expected)) / 2
+    )
 
 
 def test_a_class_direction_that_moves_elsewhere_is_seen_and_a_rotation_is_not():

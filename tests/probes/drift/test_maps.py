@@ -27,9 +27,7 @@ def test_every_cell_is_the_cka_of_its_blocks_with_its_interval(mean):
             keeps = [groups != group for group in range(6)]
             parts = np.array([linear_cka(x[keep], y[keep]) for keep in keeps])
             expected = interval(values[i, j], parts, low=-1.0, high=1.0)
-            assert (low[i, j], high[i, j]) == pytest.approx(
-                (expected.low, expected.high), abs=1e-9
-            )
+            assert (low[i, j], high[i, j]) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_every_cell_is_the_overlap_of_its_blocks_with_its_interval():
@@ -42,9 +40,7 @@ def test_every_cell_is_the_overlap_of_its_blocks_with_its_interval():
             keeps = [groups != group for group in range(6)]
             parts = np.array([mutual_knn(x[keep], y[keep], k=3) for keep in keeps])
             expected = interval(values[i, j], parts, low=0.0, high=1.0)
-            assert (low[i, j], high[i, j]) == pytest.approx(
-                (expected.low, expected.high), abs=1e-9
-            )
+            assert (low[i, j], high[i, j]) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_a_block_that_does_not_tell_rows_apart_has_no_values_and_spoils_no_others():

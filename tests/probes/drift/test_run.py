@@ -14,14 +14,15 @@ from probes.drift.records import DriftRecord
 from probes.drift.run import drift_pair
 from probes.runs import read_analysis
 
-QUICK = Settings(shuffles=2, neighbours=3)
-SMALL = {"train": 40, "val": 20, "test": 60}
+QUICK = Settings(shuffles=2, neighbours=3, groups=5)
+SMALL = {"test": 60}
 
 
 @pytest.fixture
 def drift(write_world, tmp_path):
     def run(task, splits, *, settings=QUICK, **options):
-        root = write_world(task, splits)
+        plain = {split: (*one, None) for split, (*one, _) in splits.items()}
+        root = write_world(task, plain)
         return drift_pair(
             root, task.name, "planted", results=tmp_path / "results", settings=settings, **options
         )
@@ -55,12 +56,12 @@ def test_the_record_holds_the_declared_block_and_maps_of_all(drift, spec, rows, 
     assert (record.measured, record.n, record.n_capped, record.block) == (("test",), 60, 60, last)
     assert {one.question for one in record.shapes} == {"", "mood", "size"}
     assert read_analysis(tmp_path / "results/planted/made-up", "drift", DriftRecord) == record
-    for part in ("pair=planted", "splits=test", "ci=jackknife by picture x20", "seed=0", "k=3"):
+    for part in ("pair=planted", "splits=test", "ci=jackknife by picture x5", "seed=0", "k=3"):
         assert part in record.signature.split("|")
 
 
 def test_blocks_and_splits_can_be_chosen(drift, spec, rows):
-    task, splits = class_world(spec, rows, sizes=SMALL)
+    task, splits = class_world(spec, rows, sizes={"train": 40, "val": 20, "test": 60})
     record = drift(task, splits, blocks=(0, 1), split="all")
     assert set(numbers(record)) == {0, 1}
     assert (record.measured, record.n) == (("train", "val", "test"), 120)

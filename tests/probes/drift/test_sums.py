@@ -26,7 +26,9 @@ def test_centred_moments_do_not_depend_on_chunks_or_on_a_large_mean(rows, mean):
     cross, p, q, pq = moments(x, y)
     unit, other = sums.x.unit, sums.y.unit
     np.testing.assert_allclose(sums.xy.centred * unit * other, cross, rtol=1e-9, atol=1e-9)
-    assert np.multiply(sums.xy.centred_norms, (unit**2, other**2)) == pytest.approx((p, q), rel=1e-9)
+    assert np.multiply(sums.xy.centred_norms, (unit**2, other**2)) == pytest.approx(
+        (p, q), rel=1e-9
+    )
     assert sums.xy.centred_norm_product * unit**2 * other**2 == pytest.approx(pq, rel=1e-9)
     assert sums.n == 40
 
