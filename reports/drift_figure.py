@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from matplotlib.figure import SubFigure
 from matplotlib.image import AxesImage
 from matplotlib.patheffects import withStroke
 
@@ -55,7 +55,7 @@ def drift_figure(record: DriftRecord, stem: Path, notes: dict[str, str]) -> Path
     curves = _drawn_curves(record)
     columns = max(PANELS, len(curves))
     with figure_style():
-        figure = new_figure(0.7 + 2.9 * columns, (3.2 if maps else 0) + 3.0)
+        figure = new_figure(0.7 + 2.9 * columns, 6.2)
         upper, lower = figure.subfigures(2, 1, height_ratios=[1.05, 1.0])
         _draw_maps(upper, maps)
         _draw_curves(lower, curves)
@@ -77,7 +77,7 @@ def _drawn_curves(record: DriftRecord) -> list[Curve]:
     return drawn + (found["fisher_top"] if len(drawn) + len(found["fisher_top"]) <= PANELS else [])
 
 
-def _draw_maps(figure: Figure, maps: Sequence[BlockMap]) -> None:
+def _draw_maps(figure: SubFigure, maps: Sequence[BlockMap]) -> None:
     """Similarity between the blocks of both sides, on one scale."""
     axes = figure.subplots(1, len(maps), squeeze=False)[0]
     images = [_draw_map(ax, one) for ax, one in zip(axes, maps, strict=True)]
@@ -103,12 +103,13 @@ def _draw_map(axes: Axes, one: BlockMap) -> AxesImage:
     if len(one.blocks) <= NUMBERED:
         for (i, j), value in np.ndenumerate(values):
             luminance = float(np.dot(SHADES(float(value))[:3], (0.299, 0.587, 0.114)))
-            ink = INK if luminance > 0.5 else "white"
-            axes.text(j, i, f"{value:.2f}", ha="center", va="center", color=ink, fontsize=8)
+            ink = INK if luminance > 0.5 or np.isnan(value) else "white"
+            text = "none" if np.isnan(value) else f"{value:.2f}"
+            axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=8)
     return image
 
 
-def _draw_curves(figure: Figure, curves: Sequence[Curve]) -> None:
+def _draw_curves(figure: SubFigure, curves: Sequence[Curve]) -> None:
     """Running shares of both sides, one panel a curve."""
     panels = figure.subplots(1, max(PANELS, len(curves)), squeeze=False, sharey=True)[0]
     for axes, one in zip(panels, curves, strict=False):

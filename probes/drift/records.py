@@ -72,16 +72,17 @@ class Curve(Record):
 class BlockMap(Record):
     """One similarity for every pair of blocks, as rows of the first side by columns of the second.
 
-    Values with the ends of their 95 % intervals, each of shape (l, l).
+    Values with the ends of their 95 % intervals, each of shape (l, l); None for a block that does
+    not tell rows apart.
     """
 
     measure: str
     sides: Literal["pre-post", "pre-pre", "post-post"]
     blocks: tuple[int, ...]
     n: int
-    values: tuple[tuple[float, ...], ...]
-    low: tuple[tuple[float, ...], ...]
-    high: tuple[tuple[float, ...], ...]
+    values: tuple[tuple[float | None, ...], ...]
+    low: tuple[tuple[float | None, ...], ...]
+    high: tuple[tuple[float | None, ...], ...]
 
 
 class Missing(Record):

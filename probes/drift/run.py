@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Float64, Int64
 
 from degradation.axes import SIDES, Side
 from degradation.cache import PairEntry
@@ -227,13 +227,20 @@ def _cut(measure: str, blocks: tuple[int, ...], n: int, found: MapValues) -> lis
             blocks=blocks,
             n=n,
             **{
-                name: tuple(map(tuple, part[places[first], places[second]].tolist()))
+                name: _as_rows(part[places[first], places[second]])
                 for name, part in zip(("values", "low", "high"), found, strict=True)
             },
         )
         for first, second in product(SIDES, SIDES)
         if (first, second) != ("post", "pre")
     ]
+
+
+def _as_rows(values: Float64[np.ndarray, "l l"]) -> tuple[tuple[float | None, ...], ...]:
+    """A matrix as JSON holds it: what is not a number is None."""
+    return tuple(
+        tuple(None if np.isnan(value) else float(value) for value in row) for row in values
+    )
 
 
 def _without_box(table: Table) -> np.ndarray:

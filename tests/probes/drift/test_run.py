@@ -156,3 +156,17 @@ def test_a_concept_erased_from_post_is_seen_in_its_class_variance_only(drift, sp
     assert found["mood"].pre.low > 0.1
     assert found["mood"].post.value < 0.02
     assert found["size"].post.value > 0.8 * found["size"].pre.value
+
+
+def test_a_constant_block_has_no_values_and_the_record_can_be_read(drift, spec, rows, tmp_path):
+    task, splits = class_world(spec, rows, sizes=SMALL)
+    splits["test"][2]["face"][:, 0] = 0.5
+    record = drift(task, splits, blocks=(0, 1))
+    assert set(numbers(record)) == {1}
+    assert {one.block for one in record.missing} == {0}
+    (crossed,) = [
+        one for one in record.maps if (one.measure, one.sides) == ("linear_cka", "pre-post")
+    ]
+    assert [row[0] for row in crossed.values] == [None, None]
+    assert None not in [row[1] for row in crossed.values]
+    assert read_analysis(tmp_path / "results/planted/made-up", "drift", DriftRecord) == record
