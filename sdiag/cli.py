@@ -20,6 +20,8 @@ from sdiag.commands import (
     provenance,
     report,
     scenes,
+    slices,
+    where,
 )
 
 __all__ = ["app", "main"]
@@ -46,6 +48,8 @@ app.command("drift", epilog=drift.EXAMPLES)(drift.drift)
 app.command("encoders", epilog=encoders.EXAMPLES)(encoders.encoders)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("provenance", epilog=provenance.EXAMPLES)(provenance.provenance)
+app.command("slices", epilog=slices.EXAMPLES)(slices.slices)
+app.command("where", epilog=where.EXAMPLES)(where.where)
 app.add_typer(scenes.app, name="scenes")
 app.add_typer(cache.app, name="cache")
 

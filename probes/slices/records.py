@@ -84,6 +84,8 @@ class SlicesRecord(Analysis):
     """Of the predictions that were sliced."""
     blocks: dict[str, int]
     """The block of each question."""
+    overall: dict[str, Estimate]
+    """Delta of all rows, by question."""
     slices: tuple[Slice, ...]
     attributes: tuple[AttributeCard, ...]
     refused: tuple[RefusedSlice, ...]
@@ -120,10 +122,11 @@ class CellMap(Record):
     columns: int
     delta: tuple[float | None, ...]
     """In points; None where fewer than ten clusters have a token."""
-    error: tuple[float | None, ...]
-    """Standard error over clusters."""
+    low: tuple[float | None, ...]
+    """95 % interval by t with clusters - 1 degrees of freedom, of the error over clusters."""
+    high: tuple[float | None, ...]
     p: tuple[float | None, ...]
-    """Two-sided, by t with clusters - 1 degrees of freedom; unadjusted."""
+    """Two-sided, by the same t; unadjusted."""
     n: tuple[int, ...]
     """Pictures with a token there."""
 

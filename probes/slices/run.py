@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from degradation.errors import ConfigError
+from degradation.errors import ConfigError, DataError
 from probes.cards import tool_version
 from probes.metrics import Metric, resolve
 from probes.predictions import read_predictions
-from probes.questions import Prediction, arm_of
+from probes.questions import Prediction
 from probes.records import Estimate, RunRecord
 from probes.runs import PREDICTIONS, read_run, write_analysis
 from probes.slices.cuts import CLASS, cuts
-from probes.slices.deltas import Measured, Paired, measure, shared_draws
+from probes.slices.deltas import Measured, Paired, compare, measure, shared_draws
 from probes.slices.matching import check_splits, positions
 from probes.slices.records import AttributeCard, RefusedSlice, Slice, SlicesRecord
 from probes.slices.shrinkage import Shrunken, cochran_q, floored, shrink
@@ -50,20 +50,21 @@ def slice_run(
     Raises:
         CacheError: If the pair is not in the cache.
         ConfigError: If the run has no predictions at that block, or the metric applies nowhere.
-        DataError: If the run cannot be read.
+        DataError: If the run cannot be read, or all its rows are too few to slice.
         PairingError: If the cache holds other rows than were predicted.
     """
     run = read_run(folder)
     predictions = read_predictions(folder / PREDICTIONS)
     table, _ = open_pair(root, run.task.name, run.pair.name, row_list=run.task.row_list)
     parts: list[tuple[list[Slice], list[AttributeCard], list[RefusedSlice]]] = []
-    blocks = {}
+    blocks, overall = {}, {}
     for question in run.task.metrics:
         chosen = _metric(run, question, metric)
         sides = _sides(run, predictions, question, block)
         if chosen is None or sides is None:
             continue
         blocks[question] = sides[0].block
+        overall[question] = _overall(sides, chosen, run)
         sliced, unknown = _measured(table, run, sides, chosen)
         parts.append(_account(run, sides, sliced, unknown))
     if not parts:
@@ -78,6 +79,7 @@ def slice_run(
         draws=run.draws,
         predictions_sha256=run.predictions_sha256,
         blocks=blocks,
+        overall=overall,
         slices=tuple(one for part in parts for one in part[0]),
         attributes=tuple(one for part in parts for one in part[1]),
         refused=tuple(one for part in parts for one in part[2]),
@@ -100,19 +102,19 @@ def _sides(
     run: RunRecord, predictions: Sequence[Prediction], question: str, block: int | None
 ) -> tuple[Prediction, Prediction] | None:
     """Both sides of a question in the declared arm, at the block given or declared."""
-    if block is None:
-        declared = [
-            one.block for one in run.comparisons if one.question == question and one.confirmatory
-        ]
-        if not declared:
-            return None
-        block = declared[0]
+    declared = [
+        (one.block, one.probe)
+        for one in run.comparisons
+        if one.question == question
+        and not one.arm
+        and (one.confirmatory if block is None else one.block == block)
+    ]
     found = {
         one.side: one
         for one in predictions
-        if (one.question, one.block) == (question, block) and not arm_of(one.probe)
+        if one.question == question and (one.block, one.probe) in declared[:1]
     }
-    return (found["pre"], found["post"]) if {"pre", "post"} <= set(found) else None
+    return (found["pre"], found["post"]) if found else None
 
 
 def _nothing(run: RunRecord, block: int | None, metric: str | None) -> str:
@@ -125,6 +127,19 @@ def _nothing(run: RunRecord, block: int | None, metric: str | None) -> str:
         f"{sorted({one.metric for one in run.comparisons})}. Name one of them with --block or "
         "--metric, or run `sdiag probe` again without --block."
     )
+
+
+def _overall(sides: tuple[Prediction, Prediction], metric: Metric, run: RunRecord) -> Estimate:
+    """Delta of all rows, which the run has already if it has this metric."""
+    pre, post = sides
+    rng = stream(run.seed, f"jackknife/{pre.question}")
+    found = compare(metric, pre.outcome, post.outcome, pre.clusters, rng=rng)
+    if isinstance(found, str):
+        raise DataError(
+            f"Expected numbers of {pre.question} on all rows before they are sliced: {found}. "
+            "Use more rows, or another --metric."
+        )
+    return found.delta
 
 
 def _measured(

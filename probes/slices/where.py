@@ -281,8 +281,10 @@ def _map(
 ) -> CellMap:
     mean, error, groups = cluster_means(values, clusters)
     known = groups >= MIN_CLUSTERS
+    freedom = np.maximum(groups - 1, 1)
+    half = student.ppf(0.975, freedom) * error
     with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2 * student.sf(np.abs(mean) / error, np.maximum(groups - 1, 1))
+        p = 2 * student.sf(np.abs(mean) / error, freedom)
     p = np.where(np.isnan(p), 1.0, p)  # a mean of 0 without any error
 
     def shown(column: Float64[np.ndarray, " m"]) -> tuple[float | None, ...]:
@@ -296,7 +298,8 @@ def _map(
         rows=shape[0],
         columns=shape[1],
         delta=shown(mean),
-        error=shown(error),
+        low=shown(mean - half),
+        high=shown(mean + half),
         p=shown(p),
         n=tuple((~np.isnan(values)).sum(axis=0).tolist()),
     )

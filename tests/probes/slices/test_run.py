@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from run_worlds import gaze_world
+from slice_worlds import planted_world, write_tokens
 
 from degradation.errors import ConfigError, PairingError
-from probes.runs import read_analysis, read_run
+from probes.run import probe_pair
+from probes.runs import read_analysis
 from probes.slices.family import adjusted
 from probes.slices.records import SlicesRecord
 from probes.slices.run import slice_run
@@ -14,12 +17,29 @@ from probes.slices.run import slice_run
 FOLDER = ("results", "planted", "made-up")
 
 
-@pytest.fixture
-def run(sliced_world, probe, tmp_path):
-    """The folder of a probed run, the root of its cache, and what it was made from."""
-    task, splits = sliced_world
-    record = probe(task, splits, draws=300)
-    return tmp_path.joinpath(*FOLDER), tmp_path / "cache", record
+def probed(folder, task, splits):
+    """The folder of a run, the root of its cache, and its record."""
+    write_tokens(folder / "cache", task, splits, token_block=None)
+    record = probe_pair(
+        folder / "cache",
+        task.name,
+        "planted",
+        results=folder / "results",
+        draws=200,
+        curve=False,
+        refits=0,
+    )
+    return folder.joinpath(*FOLDER), folder / "cache", record
+
+
+@pytest.fixture(scope="module")
+def world():
+    return planted_world(sizes={"train": 120, "val": 50, "test": 240})
+
+
+@pytest.fixture(scope="module")
+def run(world, tmp_path_factory):
+    return probed(tmp_path_factory.mktemp("run"), *world)
 
 
 def of(record, attribute, value=None):
@@ -31,7 +51,7 @@ def of(record, attribute, value=None):
 
 
 def test_a_loss_in_one_slice_is_found_there(run):
-    folder, cache, probed = run
+    folder, cache, whole_run = run
     record = slice_run(cache, folder)
     dim, warm = of(record, "light", "dim"), of(record, "light", "warm")
     assert dim.delta.high < -30
@@ -42,7 +62,8 @@ def test_a_loss_in_one_slice_is_found_there(run):
     assert light.p < 0.01
     assert light.lowest.high < -25
     assert light.unknown == sum(1 for i in range(240) if i % 11 == 0)
-    whole = probed.comparisons[0]
+    whole = whole_run.comparisons[0]
+    assert record.overall == {"mood": whole.delta}
     assert whole.delta.value > dim.delta.value
     assert dim.delta.value < dim.shrunken.value < light.mean
     assert dim.shrunken.low <= dim.shrunken.value <= dim.shrunken.high
@@ -66,11 +87,12 @@ def test_a_loss_in_one_slice_is_found_there(run):
     assert len(q) == len(record.slices)
 
 
-def test_identical_sides_have_no_loss_in_any_slice(sliced_world, probe, tmp_path):
-    task, splits = sliced_world
-    same = {name: (one, pre, pre, None) for name, (one, pre, _, _) in splits.items()}
-    probe(task, same, draws=200)
-    record = slice_run(tmp_path / "cache", tmp_path.joinpath(*FOLDER))
+def test_identical_sides_have_no_loss_in_any_slice(world, tmp_path):
+    task, splits = world
+    same = {name: (one, pre[:60], pre[:60]) for name, (one, pre, _) in splits.items()}
+    same = {name: (one.take(np.arange(len(x))), x, y) for name, (one, x, y) in same.items()}
+    folder, cache, _ = probed(tmp_path, task, same)
+    record = slice_run(cache, folder)
     assert {one.delta.value for one in record.slices} == {0}
     assert {one.shrunken.value for one in record.slices if one.shrunken} == {0}
     assert {(one.cochran_q, one.p, one.spread) for one in record.attributes} == {(0, 1, 0)}
@@ -87,32 +109,28 @@ def test_other_blocks_and_metrics_on_request(run):
         slice_run(cache, folder, metric="auc_score")
 
 
-def test_a_cache_with_other_rows_is_refused_by_the_first_of_them(
-    run, sliced_world, write_world, probe
-):
-    folder, cache, _ = run
-    task, splits = sliced_world
-    one, pre, post, _ = splits["test"]
-    renamed = replace(one, ids=np.array([f"x{name}" for name in one.ids], dtype=object))
-    write_world(task, {**splits, "test": (renamed, pre, post, None)})
-    with pytest.raises(PairingError, match="predicted row 'test-0' of made-up in the cache"):
-        slice_run(cache, folder)
+def test_a_cache_with_other_rows_is_refused_by_the_first_of_them(run, world, tmp_path):
+    folder, _, _ = run
+    task, splits = world
+    one, pre, post = splits["test"]
     labels = one.labels["mood"].copy()
     labels[7] = (labels[7] + 1) % 3
-    write_world(task, {**splits, "test": (replace(one, labels={"mood": labels}), pre, post, None)})
-    with pytest.raises(PairingError, match=r"label \d of the predicted row 'test-7'"):
-        slice_run(cache, folder)
-    bare = replace(one, attributes={})
-    write_world(task, {**splits, "test": (bare, pre, post, None)})
-    with pytest.raises(PairingError, match=r"split test of made-up, found .* attributes"):
-        slice_run(cache, folder)
-    write_world(task, splits)
-    assert slice_run(cache, folder).splits == read_run(folder).splits
+    others = {
+        r"predicted row 'test-0' of made-up in the cache": replace(
+            one, ids=np.array([f"x{name}" for name in one.ids], dtype=object)
+        ),
+        r"label \d of the predicted row 'test-7'": replace(one, labels={"mood": labels}),
+        r"split test of made-up, found .* attributes": replace(one, attributes={}),
+    }
+    for number, (said, other) in enumerate(others.items()):
+        cache = tmp_path / str(number)
+        write_tokens(cache, task, {**splits, "test": (other, pre, post)}, token_block=None)
+        with pytest.raises(PairingError, match=said):
+            slice_run(cache, folder)
 
 
+@pytest.mark.slow
 def test_gaze_is_sliced_without_classes(spec, rows, probe, tmp_path):
-    from run_worlds import gaze_world
-
     task, splits = gaze_world(spec, rows, sizes={"train": 40, "val": 20, "test": 60})
     far = np.array(["near", "far"] * 30, dtype=object)
     one, pre, post, _ = splits["test"]
