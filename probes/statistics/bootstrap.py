@@ -130,8 +130,11 @@ def _kinds(
     )
     if 2 * len(times) > len(kind):
         return None
-    apart = abs(every - every[first[kind]])
-    return None if apart.max() > 0 else (first, times.astype(np.int64))
+    if abs(every - every[first[kind]]).max() > 0:
+        return None
+    # By their first cluster: an order that swapping the sides does not change.
+    order = np.argsort(first)
+    return first[order], times[order].astype(np.int64)
 
 
 def interval(values: Float64[np.ndarray, " draws"], level: float) -> tuple[float, float]:
@@ -168,7 +171,9 @@ def bca(
     defined = _defined(values)
     if defined.min() == defined.max():
         return float(defined[0]), float(defined[0])
-    below = ((defined < value).mean() + (defined <= value).mean()) / 2
+    # Draws that equal the value but for rounding count half, as in scipy those that equal it do.
+    slack = 1e-9 * max(1.0, abs(value))
+    below = ((defined < value - slack).mean() + (defined <= value + slack).mean()) / 2
     # All draws on one side of the value say only that the share is beyond the last draw.
     z0 = norm.ppf(np.clip(below, 1 / (len(defined) + 1), 1 - 1 / (len(defined) + 1)))
     squares = float((influence**2).sum())

@@ -16,12 +16,34 @@ from jaxtyping import Bool, Float32, Float64, Int64
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
-from probes.metrics import GAZE_METRICS, Metric, delta, resolve
+from probes.metrics import GAZE_METRICS, ClassOutcome, Metric, delta, evaluate, resolve
 from probes.statistics.bootstrap import bca, interval, stream
-from probes.statistics.jackknife import influences
-from probes.statistics.student import Rare, score_interval, spread, t_interval, t_p
+from probes.statistics.clusters import group_rows
+from probes.statistics.differences import mcnemar_exact
+from probes.statistics.jackknife import influences, leave_out
+from probes.statistics.permutation import permutation_p
+from probes.statistics.student import (
+    Rare,
+    Spread,
+    rare_changes,
+    score_interval,
+    spread,
+    t_interval,
+    t_p,
+)
+from probes.statistics.variance import variance_components
 
-__all__ = ["MARGIN", "METRICS", "World", "draw", "rates", "worlds"]
+__all__ = [
+    "MARGIN",
+    "METRICS",
+    "World",
+    "draw",
+    "ranking_rates",
+    "rates",
+    "refit_rates",
+    "swap_rates",
+    "worlds",
+]
 
 Kind = Literal["accuracy", "macro-F1", "gaze error"]
 METRICS: tuple[Kind, ...] = ("accuracy", "macro-F1", "gaze error")
@@ -115,6 +137,7 @@ def _classes(world: World, sizes: Int64[np.ndarray, "r g"], rng: np.random.Gener
     sums = np.zeros((2, *sizes.shape, k))
     changed = np.zeros(sizes.shape, dtype=bool)
     place = np.arange(sizes.size).reshape(sizes.shape) * k
+    cells: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for here, score in _latent(sizes, world.correlation, rng):
         kind = (score[..., None] > cuts).sum(axis=-1)
         changed |= here & ((kind == 0) | (kind == 3))
@@ -128,9 +151,13 @@ def _classes(world: World, sizes: Int64[np.ndarray, "r g"], rng: np.random.Gener
         wrong = (label + rng.integers(1, c, sizes.shape)) % c
         for side, one in enumerate(right):
             said = np.where(one, label, wrong)
-            cells = [place + label, place + c + said, (place + 2 * c + label)[one & here]]
-            flat = np.concatenate([cells[0][here], cells[1][here], cells[2]])
-            sums[side] += np.bincount(flat, minlength=place.size * k).reshape(sums[side].shape)
+            cells[side].append((place + label)[here])
+            cells[side].append((place + c + said)[here])
+            cells[side].append((place + 2 * c + label)[one & here])
+    if macro:
+        for side, found in enumerate(cells):
+            counts = np.bincount(np.concatenate(found), minlength=sizes.size * k)
+            sums[side] = counts.reshape(sums[side].shape)
     before = broken + RIGHT
     if macro:
         truth = float(_population(before))
@@ -204,7 +231,8 @@ def rates(world: World, drawn: Drawn, *, bootstrap: int = 0) -> dict[str, float]
         for each, own in zip(total, (drawn.pre, drawn.post), strict=True)
     ]
     value = delta(*points, metric)
-    influence = influences(delta(*without, metric))
+    lost = delta(*(one.ravel() for one in without), metric).reshape(without[0].shape)
+    influence = influences(lost)
     rare = None
     if drawn.changed is not None:
         shares = drawn.sizes / drawn.sizes.sum(axis=1, keepdims=True)
@@ -256,3 +284,100 @@ def _bootstrapped(
         ):
             hits[at] += low <= world.planted + 1e-9 and world.planted - 1e-9 <= high
     return dict(zip(("percentile", "BCa"), 100 * hits / min(count, len(value)), strict=True))
+
+
+def ranking_rates(
+    g: int, rows: int, correlation: float, replications: int, rng: np.random.Generator
+) -> dict[str, float]:
+    """Coverage of the intervals of the delta of mAP, and false positives, where nothing differs.
+
+    Scores of three classes are a share of the truth plus what rows of a cluster have in common and
+    luck of each side.
+    """
+    metric, clusters = resolve("mean_average_precision", ("a", "b", "c")), np.repeat(range(g), rows)
+    values, spreads = [], []
+    for _ in range(replications):
+        labels = rng.integers(0, 3, len(clusters))
+        signal = 1.5 * np.eye(3)[labels]
+        sides = []
+        for _ in range(2):
+            common = rng.normal(size=(g, 3))[clusters]
+            luck = rng.normal(size=(len(clusters), 3))
+            scores = signal + correlation**0.5 * common + (1 - correlation) ** 0.5 * luck
+            sides.append(ClassOutcome(labels, scores.astype(np.float32)))
+        value, found = _jackknife(metric, (sides[0], sides[1]), clusters, rng)
+        values.append(value)
+        spreads.append((found.se, found.dof))
+    value = np.array(values)
+    found = Spread(*np.array(spreads).T)
+    p = t_p(value, found)
+    shares = {
+        "95": _covers(*t_interval(value, found, 0.95), 0.0),
+        "90": _covers(*t_interval(value, found, 0.90), 0.0),
+        "degraded": (p <= 0.05) & (value < 0),
+        "improved": (p <= 0.05) & (value > 0),
+    }
+    return {name: 100 * float(one.mean()) for name, one in shares.items()}
+
+
+def _jackknife(
+    metric: Metric,
+    sides: tuple[ClassOutcome, ClassOutcome],
+    clusters: Int64[np.ndarray, " n"],
+    rng: np.random.Generator,
+) -> tuple[float, Spread]:
+    """Delta of one data set with its spread, as `probes.summary` has them."""
+    grouped = group_rows(clusters)
+    without = leave_out(grouped, dict(enumerate((metric, side) for side in sides)), rng=rng)
+    value = float(delta(*(evaluate(metric, side)[0] for side in sides), metric))
+    influence = influences(delta(without[0], without[1], metric))
+    return value, spread(influence, rare_changes(metric, sides, grouped, value))
+
+
+def swap_rates(
+    g: int, rows: int, correlation: float, replications: int, rng: np.random.Generator
+) -> dict[str, float]:
+    """False positives at 5 % of three tests of accuracy, where nothing differs."""
+    metric, clusters = resolve("accuracy", ("right", "wrong")), np.repeat(range(g), rows)
+    hits = np.zeros(3)
+    for _ in range(replications):
+        common = rng.normal(size=g)[clusters]
+        score = correlation**0.5 * common + (1 - correlation) ** 0.5 * rng.normal(size=g * rows)
+        kind = (score[:, None] > ndtri([0.125, 0.125 + RIGHT, 0.875])).sum(axis=1)
+        right = (kind <= 1, (kind == 1) | (kind == 3))
+        labels = np.zeros(len(kind), dtype=np.int64)
+        one, two = (
+            ClassOutcome(labels, np.stack([r, 0.5 + 0 * r], axis=1).astype(np.float32))
+            for r in right
+        )
+        value, found = _jackknife(metric, (one, two), clusters, rng)
+        flips = int((kind == 0).sum()), int((kind == 3).sum())
+        swapped = permutation_p(metric, (one, two), group_rows(clusters), draws=499, rng=rng)
+        hits += np.array([t_p(value, found), swapped, mcnemar_exact(*flips)]) <= 0.05
+    return dict(zip(("t", "permutation", "McNemar"), 100 * hits / replications, strict=True))
+
+
+def refit_rates(
+    g: int,
+    refits: int,
+    training: float,
+    interaction: float,
+    replications: int,
+    rng: np.random.Generator,
+) -> float:
+    """Coverage of the interval of the mean of refits, in %; deviations over that of sampling."""
+    covered = 0
+    for _ in range(replications):
+        cells = rng.normal(size=(1, g)) + interaction * rng.normal(size=(refits, g))
+        # What training adds to a refit is scaled to what sampling adds to its mean over clusters.
+        moved = training * ((1 + interaction**2) / g) ** 0.5 * rng.normal(size=refits)
+        influence = (cells - cells.mean(axis=1, keepdims=True)) / g
+        mean = spread(influence.mean(axis=0))
+        found = variance_components(
+            cells.mean(axis=1) + moved,
+            spread(influence).se ** 2,
+            mean_var=float(mean.se) ** 2,
+            sampling_dof=float(mean.dof),
+        )
+        covered += found.low <= 0 <= found.high
+    return 100 * covered / replications

@@ -97,7 +97,7 @@ def spread(influence: Float64[np.ndarray, "*batch g"], rare: Rare | None = None)
 
 def _satterthwaite(s2: Batch, s4: Batch, g: int) -> Batch:
     """Degrees of freedom k of a sum of g squares, by their own spread."""
-    share = np.divide(s4, s2**2, out=np.ones_like(s2), where=s2**2 > 0)
+    share = np.divide(s4, s2**2, out=np.full_like(s2, 1 / g), where=s2**2 > 0)
     return np.clip(2 / np.maximum(share - 1 / g, 1e-12), 1, g - 1)
 
 

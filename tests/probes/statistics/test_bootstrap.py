@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
+from scipy.stats import bootstrap as scipy_bootstrap
+from scipy.stats import ks_2samp
 
 from degradation.errors import DataError
 from probes.metrics import ClassOutcome, GazeOutcome, delta, evaluate, resolve
 from probes.statistics import bootstrap
-from probes.statistics.bootstrap import estimate, interval, resample, stream, two_sided_p
+from probes.statistics.bootstrap import bca, estimate, interval, resample, stream, two_sided_p
+from probes.statistics.jackknife import influences
 
 CLASSES = ("a", "b", "c")
 
@@ -115,3 +118,66 @@ def test_one_cluster_is_refused():
     with pytest.raises(DataError, match="at least two clusters"):
         resample(np.zeros(5), {0: (resolve("accuracy", CLASSES), outcome(5, 0))}, draws=10,
                  rng=stream(0, "x"))  # fmt: skip
+
+
+def sides_of_few_kinds(n, seed):
+    """Both sides of n rows of three classes, each row its own cluster: 27 kinds at most."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, n)
+    said = [np.where(rng.random(n) < skill, labels, rng.integers(0, 3, n)) for skill in (0.8, 0.6)]
+    return [ClassOutcome(labels, np.eye(3, dtype=np.float32)[one]) for one in said]
+
+
+@pytest.mark.parametrize("name", ["accuracy", "macro_f1", "recall:b"])
+def test_the_shortcut_has_the_distribution_of_the_loop(name):
+    sides, metric = sides_of_few_kinds(90, 0), resolve(name, CLASSES)
+    outcomes = {side: (metric, one) for side, one in enumerate(sides)}
+    loop, quick = (
+        resample(np.arange(90), outcomes, draws=6000, rng=stream(seed, "x"), shortcut=quick)
+        for seed, quick in ((0, False), (1, True))
+    )
+    for one, two in zip(
+        [*loop.values(), loop[1] - loop[0]], [*quick.values(), quick[1] - quick[0]], strict=True
+    ):
+        assert two.mean() == pytest.approx(one.mean(), abs=5 * one.std() / 6000**0.5)
+        assert two.std() == pytest.approx(one.std(), rel=0.05)
+        assert ks_2samp(one, two).pvalue > 1e-3
+    # The sides stay paired: their draws move together as much.
+    together = [np.corrcoef(values[0], values[1])[0, 1] for values in (loop, quick)]
+    assert together[0] == pytest.approx(together[1], abs=0.05)
+
+
+def test_the_shortcut_is_taken_where_kinds_are_few_and_sums_decide(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("drawn cluster by cluster")
+
+    sides, accuracy = sides_of_few_kinds(90, 0), resolve("accuracy", CLASSES)
+    outcomes = {side: (accuracy, one) for side, one in enumerate(sides)}
+    monkeypatch.setattr(bootstrap, "_counts", refuse)
+    assert len(resample(np.arange(90), outcomes, draws=5, rng=stream(0, "x"))[0]) == 5
+    ranked = outcomes | {2: (resolve("mean_average_precision", CLASSES), sides[0])}
+    noise = GazeOutcome({"average_l2_error": np.random.default_rng(0).random(90)})
+    own = {0: (resolve("average_l2_error", ()), noise)}
+    for others in (ranked, own):
+        with pytest.raises(AssertionError, match="cluster by cluster"):
+            resample(np.arange(90), others, draws=5, rng=stream(0, "x"))
+
+
+def test_bca_is_scipys():
+    value = np.random.default_rng(0).exponential(size=25)
+    result = scipy_bootstrap(
+        (value,), np.mean, n_resamples=999, method="BCa", rng=np.random.default_rng(1)
+    )
+    without = (value.sum() - value) / 24
+    ends = bca(value.mean(), result.bootstrap_distribution, influences(without), 0.95)
+    assert ends == pytest.approx(tuple(result.confidence_interval))
+    percentile = interval(result.bootstrap_distribution, 0.95)
+    assert ends[0] > percentile[0]
+    assert ends[1] > percentile[1]  # towards the long tail
+
+
+def test_bca_of_draws_that_are_all_equal_or_all_on_one_side():
+    assert bca(1.0, np.full(9, 1.0), np.zeros(4), 0.95) == (1.0, 1.0)
+    draws = np.arange(10.0)
+    low, high = bca(100.0, draws, np.array([-1.0, 1.0]), 0.95)
+    assert 0 <= low <= high <= 9
