@@ -71,6 +71,8 @@ class ContrastPart(Record):
     question: str
     social: bool
     metric: str
+    label: str
+    """Of the metric, for people."""
     delta: float
     """In points; negative means worse."""
     relative: float | None
@@ -147,6 +149,7 @@ def contrast(members: Sequence[Measured], *, pair: str, row_list: str = "", seed
                 question=one.question,
                 social=one.social,
                 metric=one.metric.name,
+                label=one.metric.label,
                 delta=change.points.value,
                 relative=None if change.relative is None else change.relative.value,
             )
