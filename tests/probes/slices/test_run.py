@@ -8,11 +8,16 @@ from run_worlds import gaze_world
 from slice_worlds import planted_world, write_tokens
 
 from degradation.errors import ConfigError, PairingError
+from probes.metrics import ClassOutcome, resolve
+from probes.questions import Prediction
 from probes.run import probe_pair
 from probes.runs import read_analysis
+from probes.slices.cuts import Cut
+from probes.slices.deltas import measure
 from probes.slices.family import adjusted
 from probes.slices.records import SlicesRecord
-from probes.slices.run import slice_run
+from probes.slices.run import _heterogeneity, slice_run
+from probes.slices.shrinkage import floored
 
 FOLDER = ("results", "planted", "made-up")
 
@@ -140,3 +145,37 @@ def test_gaze_is_sliced_without_classes(spec, rows, probe, tmp_path):
     assert {one.attribute for one in record.slices} == {"head area", "distance"}
     assert {one.metric for one in record.slices} == {"average_l2_error"}
     assert all(one.delta.value < 0 for one in record.slices)  # an error that rose is worse
+
+
+def made_up(side, labels, right, member):
+    scores = np.full((len(labels), 2), 0.3, np.float32)
+    scores[np.arange(len(labels)), np.where(right, labels, 1 - labels)] = 0.7
+    ids = np.array([f"r{i}" for i in range(len(labels))], dtype=object)
+    clusters = np.array([f"c{i}" for i in member], dtype=object)
+    return Prediction("x", 0, "p", side, ids, clusters, ClassOutcome(labels, scores), scores)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whole", [True, False])
+def test_slices_that_do_not_differ_are_seldom_called_different(whole):
+    rng, clusters, per, count = np.random.default_rng(0), 90, 4, 300
+    metric, found = resolve("accuracy", ("a", "b")), []
+    for _ in range(count):
+        member = np.repeat(np.arange(clusters), per)
+        worse = rng.normal(0.4, 0.5, clusters)[member]  # clusters differ, slices do not
+        labels = rng.integers(0, 2, clusters * per)
+        right = rng.random(len(labels)) < 0.85
+        kept = np.where(
+            right, rng.random(len(labels)) > np.clip(worse, 0, 1), rng.random(len(labels)) < 0.2
+        )
+        sides = [made_up(side, labels, ok, member) for side, ok in (("pre", right), ("post", kept))]
+        value = rng.integers(0, 3, clusters)[member] if whole else rng.integers(0, 3, len(labels))
+        asked = [(Cut("x", str(k), value == k), metric) for k in range(3)]
+        members = measure(*sides, asked, rng=rng)
+        deltas = np.array([one.found.delta.value for one in members])
+        variances = floored(np.array([one.found.se for one in members]))
+        found.append(
+            _heterogeneity(tuple(sides), members, deltas, variances, draws=300, rng=rng)[1]
+        )
+    share = np.mean(np.array(found) <= 0.05)
+    assert 0.01 <= share <= 0.085  # 0.05, within three standard errors
