@@ -7,12 +7,13 @@ choices. The network is then trained on all rows of the stage for as long. Proba
 averaged over seeds.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int64
+from jaxtyping import Float32, Float64, Int64
 from torch import Tensor
 
 from probes.diagnosis.networks import ROUNDS, Network, train
@@ -27,6 +28,8 @@ Rows = Int64[np.ndarray, " _"]
 FLOOR = 1e-7
 """Least probability whose logarithm a network is added to; a class that the linear probe has not
 seen has none at all."""
+PATIENCE = 3
+"""Rounds without a lower held-out loss after which no longer training is tried."""
 CHUNK = 1024
 """Rows predicted at once."""
 
@@ -157,8 +160,12 @@ def read_network(
     """
     names = [f"{name}/{k}" for k in range(grid.seeds)]
     scores, chosen = [], []
+
+    def rngs() -> list[np.random.Generator]:
+        return [stream(seed, each) for each in names]
+
     for one in anchors:
-        losses = _held_out(build, one, targets, grid.decays, [stream(seed, n) for n in names])
+        losses = _held_out(build, one, targets, grid.decays, rngs)
         rounds, lane = np.unravel_index(np.argmin(losses), losses.shape)
         chosen.append((grid.decays[lane], int(rounds)))
         network = build(one.stage.train)
@@ -181,26 +188,42 @@ def _held_out(
     one: Anchor,
     targets: Targets,
     decays: Sequence[float],
-    rngs: Sequence[np.random.Generator],
+    rngs: Callable[[], list[np.random.Generator]],
 ) -> Float64[np.ndarray, "rounds b"]:
-    """Loss of each length of training and decay, added over trials and seeds."""
-    total = np.zeros((ROUNDS + 1, len(decays)))
+    """Loss of each length of training and decay, added over trials and seeds.
+
+    All trainings go on side by side until no decay has come nearer for some rounds; longer ones
+    count as infinitely bad.
+    """
+    total = np.full((ROUNDS + 1, len(decays)), np.inf)
+    total[0] = 0
+    running: list[tuple[Callable[[list[Tensor]], np.ndarray], Iterator[list[Tensor]]]] = []
     for (fit, held), offset in zip(one.stage.trials, one.trials, strict=True):
-        network, weights = build(fit), targets.weights(held).double().numpy()[held]
+        network, weights = build(fit), targets.weights(fit)
         own = targets.shares.double().numpy()[held]
-
-        def loss(logp: np.ndarray, own: np.ndarray = own, weights: np.ndarray = weights) -> float:
-            return -(logp * own).sum(axis=-1) @ weights
-
-        total[0] += len(rngs) * loss(np.log(_softmax(offset.double().numpy()[held])))
-        for rng in rngs:
-            steps = train(
-                network, offset, targets.shares, targets.weights(fit), fit, decays, rng=rng
-            )
-            for k, parameters in enumerate(steps, start=1):
-                probabilities = _predict(network, parameters, offset, held)
-                total[k] += loss(np.log(np.maximum(probabilities, 1e-30)))
+        own = own * targets.weights(held).double().numpy()[held, None]
+        total[0] -= len(rngs()) * (_log_softmax(offset.double().numpy()[held]) * own).sum()
+        for rng in rngs():
+            steps = train(network, offset, targets.shares, weights, fit, decays, rng=rng)
+            loss = partial(_loss, network, offset, held, own)
+            running.append((loss, steps))
+    for k in range(1, ROUNDS + 1):
+        total[k] = sum(loss(next(steps)) for loss, steps in running)
+        if k - int(total[: k + 1].min(axis=1).argmin()) >= PATIENCE:
+            break
     return total
+
+
+def _loss(
+    network: Network,
+    offset: Float32[Tensor, "n c"],
+    held: Rows,
+    own: Float64[np.ndarray, "k c"],
+    parameters: list[Tensor],
+) -> Float64[np.ndarray, " b"]:
+    """Held-out loss in every lane."""
+    probabilities = _predict(network, parameters, offset, held)
+    return -(np.log(np.maximum(probabilities, 1e-30)) * own).sum(axis=(1, 2))
 
 
 def _refit(
@@ -214,7 +237,9 @@ def _refit(
 ) -> Float32[np.ndarray, "k c"]:
     """Scores of the predicted rows after training on the stage's rows for that long."""
     if rounds == 0:
-        return _softmax(one.train.double().numpy()[one.stage.predict]).astype(np.float32)
+        return np.exp(_log_softmax(one.train.double().numpy()[one.stage.predict])).astype(
+            np.float32
+        )
     rows = one.stage.train
     weights = targets.weights(rows)
     for parameters in train(
@@ -237,7 +262,6 @@ def _predict(
     return np.concatenate(parts, axis=1)
 
 
-def _softmax(logits: Float[np.ndarray, "k c"]) -> Float64[np.ndarray, "k c"]:
-    """Probabilities of each row."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+def _log_softmax(logits: Float64[np.ndarray, "k c"]) -> Float64[np.ndarray, "k c"]:
+    """Log-probabilities of each row."""
+    return logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)

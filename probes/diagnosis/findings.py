@@ -58,14 +58,15 @@ def question_diagnosis(
     steps = _transfer(measured, compared)
     gains = {side: _last_gain(measured, values, side) for side in SIDES}
     remains = values.estimate(_remaining(linear, chance))
-    recovered = next((one.recovered for one in capacity if one.probe == MLP), None)
+    recovered = {one.probe: one.recovered for one in capacity}
     by_map = {step.map: step.numbers for step in steps}
     signal = measured.signal
     word, reasons = diagnose(
         Evidence(
             identical=measured.identical,
             linear=compared[linear],
-            recovered=recovered,
+            recovered=recovered[MLP],
+            attended=recovered.get(ATTENTIVE),
             orthogonal=by_map["orthogonal"],
             affine=by_map["affine"],
             gain=gains["post"],

@@ -190,7 +190,7 @@ def train(
                 for parameter, decayed in zip(parameters, network.decayed, strict=True):
                     if decayed:
                         parameter.mul_(shrink.reshape(-1, *[1] * (parameter.dim() - 1)))
-        yield [parameter.detach() for parameter in parameters]
+        yield [parameter.detach().clone() for parameter in parameters]
 
 
 def _start(network: Network, lanes: int, rng: np.random.Generator) -> Parameters:

@@ -53,6 +53,8 @@ class Evidence:
         identical: Whether the features are the same.
         linear: The linear probe on both sides.
         recovered: Share of its loss that the MLP has back, in per cent.
+        attended: The same of the attentive probe. It decides nothing, since it reads the tokens
+            and not the pooled features that are diagnosed, and is mentioned.
         orthogonal: The old probe after a rotation.
         affine: The old probe after a linear map.
         gain: Points that the last doubling of the samples brings to the features after.
@@ -64,6 +66,7 @@ class Evidence:
     identical: bool
     linear: Numbers
     recovered: Estimate | None
+    attended: Estimate | None
     orthogonal: Numbers
     affine: Numbers
     gain: Estimate | None
@@ -90,6 +93,12 @@ def diagnose(found: Evidence, *, margin: float) -> tuple[Word, tuple[str, ...]]:
             f"{delta}, which excludes neither zero nor a loss of more than {margin:g}.",
         )
     word, reasons = _kind_of_loss(found)
+    if found.attended is not None and found.attended.low > MOST:
+        reasons = (
+            *reasons,
+            f"An attentive probe has {_per_cent(found.attended)} back: single tokens still hold "
+            "what their mean has lost.",
+        )
     return word, (f"{delta}.", *reasons)
 
 

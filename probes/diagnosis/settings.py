@@ -27,6 +27,6 @@ class Settings:
     orders: int
 
 
-FULL = Settings(Grid((0.0, 1.0, 3.0, 10.0), 5), Grid((0.0, 1.0), 3), PORTIONS, 5, 3)
+FULL = Settings(Grid((0.0, 1.0, 3.0, 10.0), 3), Grid((0.0, 1.0), 2), PORTIONS, 3, 2)
 QUICK = Settings(Grid((1.0, 10.0), 2), None, (0.1, 0.5, 1.0), 2, 0)
 """Enough for the word, in about a tenth of the time."""

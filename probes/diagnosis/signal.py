@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float64, Int64
 
-from probes.diagnosis.alignment import affine_map, standardise
+from probes.diagnosis.alignment import affine_map, orthogonal_map, standardise
 from probes.records import Estimate
 from probes.selection import Plan
 from probes.statistics.jackknife import influences
@@ -106,8 +106,9 @@ def signal_change(
 ) -> SignalChange | None:
     """How signal and spread changed, on the predicted rows.
 
-    Features are z-scored by the rows fitted, as the probes see them. Intervals are 95 %, by a
-    delete-a-group jackknife over clusters.
+    Features after are first turned into the basis of those before by the orthogonal map, then both
+    are z-scored by the rows fitted: what the probes see, were it not for a rotation. Intervals are
+    95 %, by a delete-a-group jackknife over clusters.
 
     Args:
         pre: Features of all rows before.
@@ -123,11 +124,14 @@ def signal_change(
     before, after, predicted = [], [], []
     for stage in plan.stages:
         rows = stage.predict
-        for x, parts in ((pre, before), (post, after)):
+        turned = np.full((len(post), pre.shape[1]), np.nan)
+        used = np.concatenate([stage.train, rows])
+        turned[used] = orthogonal_map(post[stage.train], pre[stage.train])(post[used])
+        for x, parts in ((pre, before), (turned, after)):
             mean, scale = standardise(x[stage.train])
             parts.append((x[rows] - mean) * scale)
-        mean, scale = standardise(post[stage.train])
-        forward = affine_map(pre, post, stage.trials, stage.train)
+        mean, scale = standardise(turned[stage.train])
+        forward = affine_map(pre, turned, stage.trials, stage.train)
         predicted.append((forward(pre[rows]) - mean) * scale)
     rows = np.concatenate([stage.predict for stage in plan.stages])
     x, y, f = (np.concatenate(parts) for parts in (before, after, predicted))
