@@ -6,8 +6,13 @@ a number is computed again without each group, and
     variance = (g - 1) / g * sum (value without a group - their mean)^2.
 
 The interval is value +- t(g - 1) standard errors, cut to the range of the measure. Unlike a
-bootstrap it never sees a row twice, which would make nearest neighbours of copies and rank of
-nothing; and sums over rows give each of its values by one subtraction.
+bootstrap it never sees a row twice, whose copy would be its nearest neighbour and add nothing to a
+rank; and sums over rows give each of its values by one subtraction.
+
+Simulated at 240 rows with and without strong clustering, the intervals of the smooth measures cover
+91 to 98 % (mean 95 %). Two are not smooth: neighbours change by jumps, and their intervals are half
+as wide again as they need be (98 to 99 %); where a number of components parts two of about the same
+size, the class signal in so many components jumps, and its interval covers 80 to 90 % only.
 """
 
 from collections.abc import Hashable, Mapping, Sequence

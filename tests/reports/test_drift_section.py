@@ -36,6 +36,12 @@ def square(values: np.ndarray) -> tuple[tuple[float, ...], ...]:
     return tuple(map(tuple, values.tolist()))
 
 
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few pixels: what is tested is what is drawn, not how finely."""
+    monkeypatch.setattr(style, "DPI", 40)
+
+
 @pytest.fixture(scope="session")
 def run(one_pair: Path) -> RunRecord:
     return read_run(one_pair / "tiny" / "scenes-expression")
@@ -170,7 +176,7 @@ def test_what_is_drawn_is_what_the_record_holds(
     assert said == ["post: no signal\nabove chance"]
 
 
-@pytest.mark.parametrize("depth", [1, 33])
+@pytest.mark.parametrize("depth", [pytest.param(1, marks=pytest.mark.slow), 33])
 def test_labels_do_not_overlap(
     record: Callable[..., DriftRecord], depth: int, tmp_path: Path, drawn: list[Figure]
 ) -> None:
