@@ -70,7 +70,8 @@ class Measured:
     def add(self, probe: str, side: Side | str, scores: np.ndarray) -> None:
         """Keep scores of the rows predicted."""
         block = -1 if side == "none" else self.block
-        self.predictions.append(self.question.prediction(block, probe, side, scores))
+        wide = scores.astype(np.float64)
+        self.predictions.append(self.question.prediction(block, probe, side, wide))
 
 
 def portion_name(probe: str, portion: Portion) -> str:

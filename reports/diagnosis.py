@@ -1,0 +1,274 @@
+"""The section on the kind of loss: one word for each question, and the numbers behind it."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from probes.diagnosis.records import DiagnosisRecord, QuestionDiagnosis
+from probes.records import Estimate
+from reports.diagnosis_figures import Named, losses_figure, samples_figure
+from reports.formats import estimate
+from reports.markdown import escape, folded, picture, table
+from reports.names import file_stem
+
+__all__ = ["WORDS", "diagnosis_section", "diagnosis_table"]
+
+NONE = "–"
+WORDS = {
+    "unchanged": "the features are the same",
+    "rotated": "nothing is lost; the old probe reads the rotated features as before",
+    "re-mapped": "nothing is lost; the old probe needs a linear map",
+    "re-encoded": "nothing is lost, but neither map carries the old probe over",
+    "no longer linear": "lost to a linear probe; a small MLP has most of it back",
+    "buried in noise": "lost; the class means are where they were, the spread around them grew",
+    "faded": "lost; the class means have moved together, and part is still read",
+    "gone": "lost; the class means have moved together, and next to nothing is read",
+    "undecided": "the intervals leave more than one of these open",
+}
+
+
+def diagnosis_section(
+    records: Sequence[DiagnosisRecord], figures: Path, notes: dict[str, str]
+) -> str:
+    """The section of one pair as Markdown, without its heading; empty without records.
+
+    Args:
+        records: Diagnoses of one pair, one record a task.
+        figures: Existing folder `figures` of the report.
+        notes: Text chunks for the PNGs.
+    """
+    named = _named(records)
+    if not named:
+        return ""
+    pair, margin = records[0].pair.name, records[0].margin
+    parts = [_words(named), _legend(named)]
+    png = losses_figure(named, pair, figures / file_stem("diagnosis", pair), notes, margin)
+    parts += [picture(_losses_alt(named), f"{figures.name}/{png.name}"), _LOSSES]
+    curved = [one for one in named if one[1].curve]
+    if curved:
+        png = samples_figure(curved, pair, figures / file_stem("samples", pair), notes)
+        parts += [picture(_samples_alt(curved), f"{figures.name}/{png.name}"), _SAMPLES]
+    parts.append(folded("All numbers of the diagnosis", _all(named)))
+    parts += list(_missing(records, named))
+    return "\n\n".join(parts)
+
+
+_LOSSES = (
+    "**To which probe is it lost?** Left: the delta of a linear probe, of an MLP with one hidden "
+    "layer and, where token maps are cached, of an attentive probe, each fitted on both sides by "
+    "the same procedure; the networks start at the linear probe. Right: the probe fitted before, "
+    "put on the features after as they are, rotated, and mapped linearly (both maps are fitted "
+    "without labels). 95 % intervals."
+)
+_SAMPLES = (
+    "**From how many samples?** The linear probe after a share of the training clusters, the same "
+    "random subsets on both sides; bands are 95 % intervals over test clusters and subsets."
+)
+
+
+def diagnosis_table(records: Sequence[DiagnosisRecord]) -> pd.DataFrame:
+    """The words and main numbers as text, one row for each question and block."""
+    return pd.DataFrame(
+        [
+            {
+                "pair": record.pair.name,
+                "question": label,
+                "block": found.block,
+                "diagnosis": found.word,
+                "linear delta": _delta(found.capacity[0].numbers.delta),
+                "MLP has back": _per_cent(_recovered(found, "mlp")),
+                "rotated": _delta(_step(found, "orthogonal")),
+                "mapped": _delta(_step(found, "affine")),
+                "between classes": _times(found.signal.signal if found.signal else None),
+                "within": _times(found.signal.spread if found.signal else None),
+            }
+            for record in records
+            for label, found in _named([record], beside=records)
+        ]
+    )
+
+
+def _named(
+    records: Sequence[DiagnosisRecord], *, beside: Sequence[DiagnosisRecord] = ()
+) -> list[Named]:
+    """Questions with their labels: task and block are named where they are needed."""
+    every = beside or records
+    tasks: dict[str, set[str]] = {}
+    for record in every:
+        for one in record.questions:
+            tasks.setdefault(one.question, set()).add(record.task.label)
+    named = []
+    for record in records:
+        blocks = {one.block for one in record.questions}
+        for one in record.questions:
+            several = len(tasks[one.question]) > 1 or bool(record.task.row_list)
+            label = f"{one.question} ({record.task.label})" if several else one.question
+            named.append((f"{label}, block {one.block}" if len(blocks) > 1 else label, one))
+    return named
+
+
+def _words(named: Sequence[Named]) -> str:
+    """The words first, each with its reasons."""
+    rows = [
+        (escape(label), f"**{found.word}**", escape(" ".join(found.reasons)))
+        for label, found in named
+    ]
+    return table(("Question", "Diagnosis", "Why"), rows)
+
+
+def _legend(named: Sequence[Named]) -> str:
+    """What the words that occur mean."""
+    used = {found.word for _, found in named}
+    said = "; ".join(f"*{word}*: {text}" for word, text in WORDS.items() if word in used)
+    return f"{said}. Each word rests on intervals, one question at a time, without correction."
+
+
+def _losses_alt(named: Sequence[Named]) -> str:
+    said = "; ".join(
+        f"{label} {found.word}, linear {_delta(found.capacity[0].numbers.delta)}, "
+        f"MLP {_delta(_capacity(found, 'mlp'))}"
+        for label, found in named
+    )
+    return f"Deltas by probe and by map: {said}."
+
+
+def _samples_alt(named: Sequence[Named]) -> str:
+    said = "; ".join(
+        f"{label} from {found.curve[0].pre.value:.0f} to {found.curve[-1].pre.value:.0f} before, "
+        f"{found.curve[0].post.value:.0f} to {found.curve[-1].post.value:.0f} after"
+        for label, found in named
+    )
+    return f"Scores by share of the training clusters: {said}."
+
+
+def _all(named: Sequence[Named]) -> str:
+    """Three tables: probes, transfer and scatter, samples and code."""
+    return "\n\n".join([_probe_table(named), _transfer_table(named), _sample_table(named)])
+
+
+def _probe_table(named: Sequence[Named]) -> str:
+    header = ("Question", "Metric", "Probe", "Pre", "Post", "Delta", "Has back", "Seeds (SD)")
+    rows = [
+        (
+            escape(label),
+            escape(found.metric),
+            escape(one.probe),
+            escape(estimate(one.numbers.pre)),
+            escape(estimate(one.numbers.post)),
+            escape(_delta(one.numbers.delta)),
+            escape(_per_cent(one.recovered)),
+            NONE if one.spread_pre is None else f"{one.spread_pre:.1f}, {one.spread_post:.1f}",
+        )
+        for label, found in named
+        for one in found.capacity
+    ]
+    return table(header, rows, right=range(3, 8))
+
+
+def _transfer_table(named: Sequence[Named]) -> str:
+    header = (
+        "Question", "Old probe, raw", "Rotated", "Mapped", "Cost of rotation", "Of linear map",
+        "R² rotated", "R² mapped", "R² mapped, class signal", "Between classes", "Within",
+    )  # fmt: skip
+    rows = []
+    for label, found in named:
+        steps = {step.map: step for step in found.transfer}
+        class_signal = steps["affine"].r2_class_signal
+        rows.append(
+            (
+                escape(label),
+                *(escape(_delta(_step(found, name))) for name in ("raw", "orthogonal", "affine")),
+                escape(_delta(found.parts.rotation)),
+                escape(_delta(found.parts.linear_map)),
+                f"{steps['orthogonal'].r2:.2f}",
+                f"{steps['affine'].r2:.2f}",
+                NONE if class_signal is None else f"{class_signal:.2f}",
+                escape(_times(found.signal.signal if found.signal else None)),
+                escape(_times(found.signal.spread if found.signal else None)),
+            )
+        )
+    return table(header, rows, right=range(1, len(header)))
+
+
+def _sample_table(named: Sequence[Named]) -> str:
+    header = (
+        "Question", "Gain of the last doubling, pre", "Post", "Above chance remains",
+        "Bits a row, uniform", "Pre", "Post", "Delta (bits a row)", "Compression",
+    )  # fmt: skip
+    rows = []
+    for label, found in named:
+        code = found.code
+        bits = (
+            (NONE,) * 5
+            if code is None
+            else (
+                f"{code.uniform:.2f}",
+                escape(_bits(code.pre)),
+                escape(_bits(code.post)),
+                escape(_bits(code.delta)),
+                f"{code.compression_pre:.1f} → {code.compression_post:.1f}",
+            )
+        )
+        rows.append(
+            (
+                escape(label),
+                escape(_delta(found.gain_pre)),
+                escape(_delta(found.gain_post)),
+                escape(_per_cent(found.remains)),
+                *bits,
+            )
+        )
+    return table(header, rows, right=range(1, len(header)))
+
+
+def _missing(records: Sequence[DiagnosisRecord], named: Sequence[Named]) -> Iterator[str]:
+    """What could not be asked or was left out, with the reason; equal reasons once."""
+    reasons: dict[str, list[str]] = {}
+    for label, found in named:
+        for part, why in found.absent.items():
+            reasons.setdefault(f"{part}: {why}", []).append(label)
+    for record in records:
+        for question, why in record.refused.items():
+            reasons.setdefault(f"not asked: {why}", []).append(question)
+    if reasons:
+        lines = [
+            f"- {escape(why)} ({escape(', '.join(labels))})" for why, labels in reasons.items()
+        ]
+        yield folded("What is missing from the diagnosis", "\n".join(lines))
+
+
+def _capacity(found: QuestionDiagnosis, probe: str) -> Estimate | None:
+    return next((one.numbers.delta for one in found.capacity if one.probe == probe), None)
+
+
+def _recovered(found: QuestionDiagnosis, probe: str) -> Estimate | None:
+    return next((one.recovered for one in found.capacity if one.probe == probe), None)
+
+
+def _step(found: QuestionDiagnosis, name: str) -> Estimate | None:
+    return next((one.numbers.delta for one in found.transfer if one.map == name), None)
+
+
+def _delta(value: Estimate | None) -> str:
+    return NONE if value is None else estimate(value, delta=True)
+
+
+def _per_cent(value: Estimate | None) -> str:
+    if value is None:
+        return NONE
+    return _minus(f"{value.value:.0f} % [{value.low:.0f}, {value.high:.0f}]")
+
+
+def _times(value: Estimate | None) -> str:
+    if value is None:
+        return NONE
+    return _minus(f"{value.value:.2f}× [{value.low:.2f}, {value.high:.2f}]")
+
+
+def _bits(value: Estimate) -> str:
+    return _minus(f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
