@@ -58,7 +58,7 @@ def where_figure(
         axes = np.atleast_1d(figure.subplots(1, len(maps)))
         for ax, one in zip(axes, maps, strict=True):
             _draw(ax, one, data[data["frame"] == one.frame], end)
-        headline(figure, record.pair.name, f"where {drawable(label)} is read")
+        headline(figure, record.pair.name, f"{drawable(label)} by place")
         bar = figure.colorbar(
             ScalarMappable(Normalize(-end, end), DIVERGING),
             ax=list(axes), location="bottom", pad=0.03, fraction=0.05, aspect=40, shrink=0.7,

@@ -92,6 +92,7 @@ def test_a_loss_in_one_slice_is_found_there(run):
     assert len(q) == len(record.slices)
 
 
+@pytest.mark.slow
 def test_identical_sides_have_no_loss_in_any_slice(world, tmp_path):
     task, splits = world
     same = {name: (one, pre[:60], pre[:60]) for name, (one, pre, _) in splits.items()}
