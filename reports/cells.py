@@ -10,6 +10,8 @@ from reports.names import PLANTED, metric_label, question_labels, training_step
 __all__ = ["Cell", "by_pair", "judged_cells"]
 
 CHANCE, CEILING = ("prior", "centre"), "human"
+BLIND = (*CHANCE, "shuffled-pre", "shuffled-post")
+"""Baselines that know nothing of the sample, or were taught nothing about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Cell:
         What people reach is none of them: it is a ceiling.
         """
         sign = 1 if self.comparison.higher_is_better else -1
-        seeing = [b for b in self.baselines if b.name not in (*CHANCE, CEILING)]
+        seeing = [b for b in self.baselines if b.name not in (*BLIND, CEILING)]
         return max(seeing, key=lambda b: sign * b.estimate.value, default=None)
 
 

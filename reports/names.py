@@ -8,7 +8,14 @@ from degradation.errors import ConfigError
 from probes.metrics import resolve
 from probes.records import Comparison, RunRecord, TaskCard
 
-__all__ = ["PLANTED", "file_stem", "metric_label", "question_labels", "training_step"]
+__all__ = [
+    "PLANTED",
+    "file_stem",
+    "metric_label",
+    "question_labels",
+    "reader_label",
+    "training_step",
+]
 
 PLANTED = {
     "identity": "the same weights twice: every delta is exactly 0",
@@ -19,6 +26,18 @@ PLANTED = {
 }
 """What is known of the planted pairs, by name."""
 
+READERS = {
+    "prior": "prior or centre",
+    "centre": "prior or centre",
+    "boxes": "boxes or head position",
+    "head-position": "boxes or head position",
+    "random-tower": "random tower",
+    "shuffled-pre": "shuffled labels, pre",
+    "shuffled-post": "shuffled labels, post",
+}
+"""Baselines as people read them; the one that classes have and the one that gaze has in its place
+go by one name."""
+
 
 def metric_label(task: TaskCard, comparison: Comparison) -> str:
     """The metric as people read it; one that this version does not know keeps its name."""
@@ -26,6 +45,11 @@ def metric_label(task: TaskCard, comparison: Comparison) -> str:
         return resolve(comparison.metric, task.label_sets.get(comparison.question, ())).label
     except ConfigError:
         return comparison.metric
+
+
+def reader_label(baseline: str) -> str:
+    """A baseline as people read it; one that this version does not know keeps its name."""
+    return READERS.get(baseline, baseline)
 
 
 def question_labels(records: Sequence[RunRecord]) -> dict[tuple[str, str], str]:

@@ -13,6 +13,7 @@ from reports.style import GRID, Look, drawable, new_figure, whole_ticks
 __all__ = ["Group", "draw_estimate", "dress_rows", "grouped", "rows_figure", "value_limits"]
 
 ROW, EXTRA = 0.52, 0.75  # inches a question, and inches a group for its title and axis
+LINE = 0.12  # inches a line of a question that has many
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,17 @@ def grouped(cells: Sequence[Cell]) -> list[Group]:
 
 
 def rows_figure(
-    groups: Sequence[Group], widths: Sequence[float]
+    groups: Sequence[Group], widths: Sequence[float], *, lines: int = 1
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A figure with one row of axes a group and one column of axes a width in inches."""
-    heights = [ROW * len(group.cells) + EXTRA for group in groups]
+    """A figure with one row of axes a group and one column of axes a width in inches.
+
+    Args:
+        groups: From the top.
+        widths: From the left.
+        lines: Most lines that a question has.
+    """
+    row = max(ROW, LINE * lines)
+    heights = [row * len(group.cells) + EXTRA for group in groups]
     figure = new_figure(sum(widths), sum(heights) + 0.6)
     axes = figure.subplots(
         len(groups),

@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 
 from reports.cells import Cell
 from reports.formats import estimate, verdict
+from reports.names import reader_label
 from reports.panels import Group, draw_estimate, dress_rows, grouped, rows_figure, value_limits
 from reports.style import (
     BAND,
@@ -105,7 +106,8 @@ def _grey(name: str) -> Look:
 
 def _legend(cells: Sequence[Cell], margin: float) -> list[Line2D | Patch]:
     """What the marks mean, only those that were drawn."""
-    best = {c.best_baseline.name: _grey(c.best_baseline.name) for c in cells if c.best_baseline}
+    names = dict.fromkeys(cell.best_baseline.name for cell in cells if cell.best_baseline)
+    best = {reader_label(name): _grey(name) for name in names}
     marks = [*legend_by_look({"pre": PRE, "post": POST}), *legend_by_look(best, "best baseline: ")]
     chance = [Line2D([], [], color=INK, linestyle="none", marker="|", markersize=11,
                      markeredgewidth=1.4, label="chance")]  # fmt: skip

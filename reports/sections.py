@@ -10,7 +10,7 @@ from reports.cells import Cell
 from reports.formats import GLYPHS, count, estimate, p_value, points, signed, verdict
 from reports.heatmap import heatmap_figure, mapped_cells
 from reports.markdown import code, escape, picture, table
-from reports.names import file_stem
+from reports.names import file_stem, reader_label
 from reports.origins import origins_table, recorded_origins
 from reports.readers import readers_figure
 from reports.scores import scores_figure
@@ -109,10 +109,10 @@ def readers_section(cells: Sequence[Cell], folder: Path, notes: dict[str, str]) 
     declared = [cell for cell in confirmatory(cells) if cell.baselines]
     if not declared:
         return ""
-    names = list(dict.fromkeys(b.name for cell in declared for b in cell.baselines))
+    names = list(dict.fromkeys(reader_label(b.name) for c in declared for b in c.baselines))
     rows = []
     for cell in declared:
-        found = {b.name: estimate(b.estimate) for b in cell.baselines}
+        found = {reader_label(b.name): estimate(b.estimate) for b in cell.baselines}
         rows.append(
             (
                 escape(cell.label),
@@ -128,11 +128,30 @@ def readers_section(cells: Sequence[Cell], folder: Path, notes: dict[str, str]) 
     alt = f"What the probe reads from the features of {pair.pre}, and from {', '.join(names)}."
     caption = (
         "**Is it the encoder that knows?** A question on which pixels, colour histograms or boxes "
-        "score like the features says little about the encoder. `prior` sees nothing and gives "
+        "score like the features says little about the encoder. *Prior* sees nothing and gives "
         "every sample the class shares of the training rows: its accuracy is that of always "
-        "answering with the most frequent class."
+        "answering with the most frequent class; for gaze, *centre* is the mean target."
+        + _controls(names)
     )
     return f"{table(header, rows, right=range(2, len(header)))}\n\n{_figure(alt, png, caption)}"
+
+
+def _controls(names: Sequence[str]) -> str:
+    """What the baselines are that are read from features; only of those that there are."""
+    text = ""
+    if reader_label("random-tower") in names:
+        text += (
+            " *Random tower* is the architecture of the encoder with fresh weights: what it lets a "
+            "probe read before any training."
+        )
+    if reader_label("shuffled-pre") in names:
+        text += (
+            " *Shuffled labels* are those of other clusters, given to the same features before the "
+            "fit, and scored on the true ones: what this probe reaches where there is nothing to "
+            "learn. That is chance; average precision, which favours any order over none, then "
+            "lies somewhat above that of *prior*."
+        )
+    return text
 
 
 def arms_section(cells: Sequence[Cell]) -> str:

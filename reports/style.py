@@ -44,7 +44,9 @@ Look = dict[str, str]
 DPI = 200
 INK, MUTED, GRID, BAND = "#222222", "#6b6b6b", "#dddddd", "#ececec"
 LONGEST_NAME = 30  # characters of a name that a figure shows
-_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN = sns.color_palette("colorblind").as_hex()[:6]
+_PALETTE = sns.color_palette("colorblind").as_hex()
+_BLUE, _ORANGE, _GREEN, _RED, _PURPLE, _BROWN = _PALETTE[:6]
+_SKY = _PALETTE[9]
 
 PRE: Look = {"color": _BLUE, "marker": "o", "markerfacecolor": "white"}
 POST: Look = {"color": _ORANGE, "marker": "s", "markerfacecolor": _ORANGE}
@@ -57,10 +59,13 @@ VERDICT_LOOKS: dict[str, Look] = {
     "undecided": {"color": MUTED, "marker": "D", "markerfacecolor": "white"},
 }
 BASELINE_LOOKS: dict[str, Look] = {
+    "random-tower": {"color": _SKY, "marker": "h", "markerfacecolor": _SKY},
     "pixels": {"color": _GREEN, "marker": "s", "markerfacecolor": _GREEN},
     "histogram": {"color": _PURPLE, "marker": "^", "markerfacecolor": "white"},
     "boxes": {"color": _BROWN, "marker": "D", "markerfacecolor": "white"},
     "head-position": {"color": _BROWN, "marker": "D", "markerfacecolor": "white"},
+    "shuffled-pre": {"color": MUTED, "marker": "d", "markerfacecolor": "white"},
+    "shuffled-post": {"color": MUTED, "marker": "d", "markerfacecolor": "white"},
     "human": {"color": INK, "marker": "P", "markerfacecolor": "white"},
     "prior": {"color": MUTED, "marker": "x", "markerfacecolor": MUTED},
     "centre": {"color": MUTED, "marker": "x", "markerfacecolor": MUTED},

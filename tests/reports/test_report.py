@@ -13,6 +13,7 @@ from PIL import Image
 from degradation.errors import ConfigError, DataError, SdiagError
 from reports.cells import judged_cells
 from reports.load import load_results, read_records
+from reports.names import reader_label
 from reports.report import ReportSummary, write_report
 from reports.tables import self_test_table
 
@@ -120,7 +121,7 @@ def test_counts_baselines_and_left_out_rows_repeat_the_records(
     for row in baselines[1:]:
         for name, text in zip(baselines[0][4:], row[4:], strict=True):
             known = {
-                b.name: b.estimate.value for r in records for b in r.baselines
+                reader_label(b.name): b.estimate.value for r in records for b in r.baselines
                 if b.question == row[0]
             }  # fmt: skip
             assert (text == "–") == (name not in known)
