@@ -60,7 +60,8 @@ def summarise(
     """The numbers of one question in one arm.
 
     Args:
-        predictions: Of one question, all of the same rows in the same order.
+        predictions: Of one question, all of the same rows in the same order. Those of the sides
+            have the clusters of the first.
         metrics: What to compute; of those that rank, only the first gets a permutation test, which
             is dear.
         draws: Bootstrap draws, and swaps of the permutation test.
@@ -81,7 +82,8 @@ def summarise(
         for metric in metrics
         if any(np.isnan(points[key]) for key in points if _of(key, metric))
     }
-    asked = _Asked(first.question, group_rows(first.clusters), every, points, draws, seed)
+    clusters = group_rows(first.clusters)
+    asked = _Asked(first.question, first.clusters, clusters, every, points, draws, seed)
     asked.leave_out(set(undefined))
     undefined |= {
         metric.name: ALONE
@@ -117,6 +119,7 @@ class _Asked:
     """The outcomes of a question, their values, and the values without each cluster."""
 
     question: str
+    names: np.ndarray
     clusters: Clusters
     every: Mapping[Place, tuple[Metric, Prediction]]
     points: Mapping[Place, float]
@@ -133,7 +136,16 @@ class _Asked:
             if key[-1] not in absent and not np.isnan(self.points[key])
         }
         rng = stream(self.seed, f"jackknife/{self.question}")
-        self.without = leave_out(self.clusters, defined, rng=rng)
+        apart = [key for key in defined if self._apart(self.every[key][1])]
+        alike = {key: found for key, found in defined.items() if key not in apart}
+        self.without = leave_out(self.clusters, alike, rng=rng)
+        for key in apart:
+            own = group_rows(self.every[key][1].clusters)
+            self.without |= leave_out(own, {key: defined[key]}, rng=rng)
+
+    def _apart(self, one: Prediction) -> bool:
+        """Whether the rows of a baseline belong together in another way than those of the sides."""
+        return one.side == "none" and not np.array_equal(one.clusters, self.names)
 
     def baseline(self, key: Place) -> Baseline:
         """What is read without an encoder."""

@@ -30,6 +30,7 @@ class Table:
         spec: What is asked.
         features: By split, the features of both sides.
         pictures: By split, the features without an encoder; empty if there are none.
+        random: By split, the features of a tower with fresh weights; empty if there are none.
         row_list: Name of the row lists that chose the rows; empty if all were taken.
         chosen: By split, the positions of the rows taken; empty without row lists.
         splits: Split of each row, shape (n,).
@@ -45,6 +46,7 @@ class Table:
     spec: TaskSpec
     features: Mapping[str, Mapping[Side, Features]]
     pictures: Mapping[str, Features]
+    random: Mapping[str, Features]
     row_list: str
     chosen: Mapping[str, Int64[np.ndarray, " _"]]
     splits: np.ndarray
@@ -85,6 +87,11 @@ class Table:
     def reference(self, region: str) -> Float32[np.ndarray, "n d"] | None:
         """`pixels` or `histogram`; None where the pictures were not kept."""
         return self._stacked(self.pictures, 0, (region,)) if self.pictures else None
+
+    def untrained(self, block: int, regions: Sequence[str]) -> Float32[np.ndarray, "n d"] | None:
+        """Regions on one block of the tower with fresh weights; None where it was not extracted."""
+        known = self.random and all(block in one.blocks for one in self.random.values())
+        return self._stacked(self.random, block, regions) if known else None
 
     def _stacked(
         self, features: Mapping[str, Features], block: int, regions: Sequence[str]
@@ -179,16 +186,19 @@ def open_table(root: Path, entries: Mapping[str, PairEntry], *, row_list: str = 
     order = sorted(entries, key=lambda split: (ORDER.index(split) if split in ORDER else 99, split))
     features: dict[str, dict[Side, Features]] = {}
     pictures: dict[str, Features] = {}
+    random: dict[str, Features] = {}
     for split in order:
         entry = entries[split]
         pre, post = open_features(root, entry.pre), open_features(root, entry.post)
         check_paired(pre, post)
         features[split] = {"pre": pre, "post": post}
-        if entry.pictures is not None:
-            pictures[split] = open_features(root, entry.pictures)
-            if not np.array_equal(pictures[split].rows.ids, pre.rows.ids):
+        for found, address in ((pictures, entry.pictures), (random, entry.random)):
+            if address is None:
+                continue
+            found[split] = open_features(root, address)
+            if not np.array_equal(found[split].rows.ids, pre.rows.ids):
                 raise PairingError(
-                    f"The reference features {entry.pictures} hold other rows than {entry.pre}. "
+                    f"The reference features {address} hold other rows than {entry.pre}. "
                     "Run `sdiag extract` again."
                 )
     first = features[order[0]]["pre"]
@@ -199,14 +209,13 @@ def open_table(root: Path, entries: Mapping[str, PairEntry], *, row_list: str = 
                     f"{one.address} answers other questions than {first.address}. Extract all "
                     f"splits of {first.spec.name} (here: {split}) with the same task."
                 )
-    if len(pictures) < len(order):
-        pictures = {}
+    references = [found if len(found) == len(order) else {} for found in (pictures, random)]
     chosen = {
         split: _listed_rows(root, row_list, sides["pre"])
         for split, sides in features.items()
         if row_list
     }
-    return _assemble(features, pictures, row_list, chosen)
+    return _assemble(features, references, row_list, chosen)
 
 
 def _listed_rows(root: Path, name: str, features: Features) -> Int64[np.ndarray, " _"]:
@@ -227,7 +236,7 @@ def _listed_rows(root: Path, name: str, features: Features) -> Int64[np.ndarray,
 
 def _assemble(
     features: Mapping[str, Mapping[Side, Features]],
-    pictures: Mapping[str, Features],
+    references: Sequence[Mapping[str, Features]],
     row_list: str,
     chosen: Mapping[str, Int64[np.ndarray, " _"]],
 ) -> Table:
@@ -242,7 +251,8 @@ def _assemble(
     return Table(
         spec=spec,
         features=features,
-        pictures=pictures,
+        pictures=references[0],
+        random=references[1],
         row_list=row_list,
         chosen=chosen,
         splits=np.concatenate(splits),

@@ -39,10 +39,10 @@ def write_world(tmp_path):
     """Writes a pair on a task into a cache and returns its root.
 
     `splits`: split to (rows, pre, post, pictures); features are region to (n, l, d), and
-    pictures may be None.
+    pictures may be None. `random`: split to the features of an untrained tower, if there are any.
     """
 
-    def write(spec, splits, *, pair="planted", block=None, grid=(8, 8)):
+    def write(spec, splits, *, pair="planted", block=None, grid=(8, 8), random=None):
         root = tmp_path / "cache"
         for split, (rows, pre, post, pictures) in splits.items():
             addresses = [
@@ -52,12 +52,17 @@ def write_world(tmp_path):
             plain = None
             if pictures is not None:
                 plain = write_features(root, spec, split, rows, "pictures", pictures, grid=(0, 0))
+            untrained = None
+            if random is not None:
+                untrained = write_features(
+                    root, spec, split, rows, f"{pair}:random", random[split], grid=grid
+                )
             write_pair(
                 root,
                 PairEntry(
                     pair=pair, task=spec.name, split=split, pre=addresses[0], post=addresses[1],
                     pictures=plain, lineage="made up", source="a test", block=block,
-                    protocol="paired-native-grid v1",
+                    protocol="paired-native-grid v1", random=untrained,
                 ),
             )  # fmt: skip
         return root
@@ -106,8 +111,8 @@ def rows():
 
 @pytest.fixture
 def probe(write_world, tmp_path):
-    def run(task, splits, *, draws=400, pair="planted", block=None, **options):
-        root = write_world(task, splits, pair=pair, block=block)
+    def run(task, splits, *, draws=400, pair="planted", block=None, random=None, **options):
+        root = write_world(task, splits, pair=pair, block=block, random=random)
         return probe_pair(
             root, task.name, pair, results=tmp_path / "results", draws=draws, **options
         )
