@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,6 @@ class Table:
         spec: What is asked.
         features: By split, the features of both sides.
         pictures: By split, the features without an encoder; empty if there are none.
-        random: By split, the features of a tower with fresh weights; empty if there are none.
         row_list: Name of the row lists that chose the rows; empty if all were taken.
         chosen: By split, the positions of the rows taken; empty without row lists.
         splits: Split of each row, shape (n,).
@@ -41,12 +40,12 @@ class Table:
         points: Annotated gaze points, NaN-padded, shape (n, a, 2).
         sizes: Width and height of the pictures, 0 where not known, shape (n, 2).
         attributes: By name, of any split; empty text where not known, shape (n,).
+        random: By split, the features of a tower with fresh weights; empty if there are none.
     """
 
     spec: TaskSpec
     features: Mapping[str, Mapping[Side, Features]]
     pictures: Mapping[str, Features]
-    random: Mapping[str, Features]
     row_list: str
     chosen: Mapping[str, Int64[np.ndarray, " _"]]
     splits: np.ndarray
@@ -57,6 +56,7 @@ class Table:
     points: Float32[np.ndarray, "n a 2"]
     sizes: Int64[np.ndarray, "n 2"]
     attributes: Mapping[str, np.ndarray]
+    random: Mapping[str, Features] = field(default_factory=dict)
 
     @property
     def blocks(self) -> tuple[int, ...]:
