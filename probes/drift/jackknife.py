@@ -10,9 +10,9 @@ bootstrap it never sees a row twice, whose copy would be its nearest neighbour a
 rank; and sums over rows give each of its values by one subtraction.
 
 Simulated at 240 rows with and without strong clustering, the intervals of the smooth measures cover
-91 to 98 % (mean 95 %). Two are not smooth: neighbours change by jumps, and their intervals are half
-as wide again as they need be (98 to 99 %); where a number of components parts two of about the same
-size, the class signal in so many components jumps, and its interval covers 80 to 90 % only.
+92 to 98 % (mean 95 %). Two are not smooth: neighbours change by jumps, and their intervals are half
+as wide again as they need be (99 %); where a number of components parts two of about the same size,
+the class signal in so many components jumps, and its interval covers 83 to 93 % only.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -37,17 +37,16 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 def jackknife_groups(
-    clusters: np.ndarray,
-    labels: Int64[np.ndarray, " n"],
-    *,
-    rng: np.random.Generator,
-    groups: int = GROUPS,
+    clusters: np.ndarray, *, rng: np.random.Generator, groups: int = GROUPS
 ) -> Int64[np.ndarray, " n"]:
-    """Group of each row, from 0: no cluster is divided, sizes and class shares are kept alike.
+    """Group of each row, from 0: no cluster is divided, and groups are of about the same size.
+
+    Classes are not dealt evenly: groups that are more alike than chance makes them would hide how
+    much another sample could differ (the change of anisotropy was covered in 88 % of simulated
+    samples with groups alike in classes, and in 96 % without).
 
     Args:
         clusters: Shape (n,).
-        labels: Class of each row, shape (n,); any constant where there is none.
         rng: Source of the deal.
         groups: How many, or as many as there are clusters.
 
@@ -60,7 +59,7 @@ def jackknife_groups(
             f"Expected at least {FEWEST} clusters for an interval, found {found} in "
             f"{len(clusters)} rows. Use more pictures, or give rows the clusters they belong to."
         )
-    return clustered_folds(clusters, labels, groups, rng=rng)
+    return clustered_folds(clusters, np.zeros(len(clusters), dtype=np.int64), groups, rng=rng)
 
 
 def intervals(

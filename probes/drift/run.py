@@ -155,10 +155,8 @@ class _Compared:
                 f"{list(table.spec.regions)}, found none. Check the task's boxes."
             )
         labels = {name: one[keep] for name, one in table.labels.items()}
-        first = next(iter(labels.values()), np.zeros(int(keep.sum()), dtype=np.int64))
         groups = jackknife_groups(
             table.clusters[keep],
-            first,
             rng=stream(settings.seed, "drift/groups"),
             groups=settings.groups,
         )

@@ -16,7 +16,7 @@ def world(n=N, d=D, signal=2.0, seed=0):
     rng = np.random.default_rng(seed)
     labels, clusters = rng.integers(0, 3, n), np.arange(n) // 2
     x = rng.normal(size=(n, d)) + signal * rng.normal(size=(3, d))[labels] + 1
-    groups = jackknife_groups(clusters, labels, rng=rng, groups=GROUPS)
+    groups = jackknife_groups(clusters, rng=rng, groups=GROUPS)
     return x.astype(np.float32), labels, clusters, groups, rng
 
 
@@ -202,7 +202,7 @@ def test_intervals_cover_the_value_expected_at_this_many_rows(size, monkeypatch)
         x = (shared + rng.normal(size=(240, D))) * np.linspace(1.5, 0.5, D) + codes[labels] + 0.5
         y = x @ mix + 0.5 * rng.normal(size=x.shape)
         clusters = np.arange(240) // size
-        groups = jackknife_groups(clusters, labels, rng=rng)
+        groups = jackknife_groups(clusters, rng=rng)
         one = measure(
             x.astype(np.float32), y, labels, clusters, groups, settings=Settings(shuffles=1)
         )
@@ -216,5 +216,5 @@ def test_intervals_cover_the_value_expected_at_this_many_rows(size, monkeypatch)
         truth = np.mean([one.value for one in numbers])
         covered[key] = np.mean([one.low <= truth <= one.high for one in numbers])
     assert covered.pop(("mutual_knn",)) > 0.95
-    assert min(covered.values()) > 0.85, covered
+    assert min(covered.values()) > 0.85, {k: v for k, v in covered.items() if v <= 0.85}
     assert 0.92 < np.mean(list(covered.values())) < 0.98, covered
