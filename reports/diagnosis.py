@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from probes.diagnosis.records import DiagnosisRecord, QuestionDiagnosis
+from probes.metrics import resolve
 from probes.records import Estimate
 from reports.diagnosis_figures import Named, losses_figure, samples_figure
 from reports.formats import estimate
@@ -45,7 +46,7 @@ def diagnosis_section(
     parts = [_words(named), _legend(named)]
     png = losses_figure(named, pair, figures / file_stem("diagnosis", pair), notes, margin)
     parts += [picture(_losses_alt(named), f"{figures.name}/{png.name}"), _LOSSES]
-    curved = [one for one in named if one[1].curve]
+    curved = [one for one in named if one.found.curve]
     if curved:
         png = samples_figure(curved, pair, figures / file_stem("samples", pair), notes)
         parts += [picture(_samples_alt(curved), f"{figures.name}/{png.name}"), _SAMPLES]
@@ -84,7 +85,7 @@ def diagnosis_table(records: Sequence[DiagnosisRecord]) -> pd.DataFrame:
                 "within": _times(found.signal.spread if found.signal else None),
             }
             for record in records
-            for label, found in _named([record], beside=records)
+            for label, _, found in _named([record], beside=records)
         ]
     )
 
@@ -104,7 +105,14 @@ def _named(
         for one in record.questions:
             several = len(tasks[one.question]) > 1 or bool(record.task.row_list)
             label = f"{one.question} ({record.task.label})" if several else one.question
-            named.append((f"{label}, block {one.block}" if len(blocks) > 1 else label, one))
+            classes = record.task.label_sets.get(one.question, ())
+            named.append(
+                Named(
+                    f"{label}, block {one.block}" if len(blocks) > 1 else label,
+                    resolve(one.metric, classes).label,
+                    one,
+                )
+            )
     return named
 
 
@@ -112,14 +120,14 @@ def _words(named: Sequence[Named]) -> str:
     """The words first, each with its reasons."""
     rows = [
         (escape(label), f"**{found.word}**", escape(" ".join(found.reasons)))
-        for label, found in named
+        for label, _, found in named
     ]
     return table(("Question", "Diagnosis", "Why"), rows)
 
 
 def _legend(named: Sequence[Named]) -> str:
     """What the words that occur mean."""
-    used = {found.word for _, found in named}
+    used = {found.word for _, _, found in named}
     said = "; ".join(f"*{word}*: {text}" for word, text in WORDS.items() if word in used)
     return f"{said}. Each word rests on intervals, one question at a time, without correction."
 
@@ -128,7 +136,7 @@ def _losses_alt(named: Sequence[Named]) -> str:
     said = "; ".join(
         f"{label} {found.word}, linear {_delta(found.capacity[0].numbers.delta)}, "
         f"MLP {_delta(_capacity(found, 'mlp'))}"
-        for label, found in named
+        for label, _, found in named
     )
     return f"Deltas by probe and by map: {said}."
 
@@ -137,7 +145,7 @@ def _samples_alt(named: Sequence[Named]) -> str:
     said = "; ".join(
         f"{label} from {found.curve[0].pre.value:.0f} to {found.curve[-1].pre.value:.0f} before, "
         f"{found.curve[0].post.value:.0f} to {found.curve[-1].post.value:.0f} after"
-        for label, found in named
+        for label, _, found in named
     )
     return f"Scores by share of the training clusters: {said}."
 
@@ -152,7 +160,7 @@ def _probe_table(named: Sequence[Named]) -> str:
     rows = [
         (
             escape(label),
-            escape(found.metric),
+            escape(metric),
             escape(one.probe),
             escape(estimate(one.numbers.pre)),
             escape(estimate(one.numbers.post)),
@@ -160,7 +168,7 @@ def _probe_table(named: Sequence[Named]) -> str:
             escape(_per_cent(one.recovered)),
             NONE if one.spread_pre is None else f"{one.spread_pre:.1f}, {one.spread_post:.1f}",
         )
-        for label, found in named
+        for label, metric, found in named
         for one in found.capacity
     ]
     return table(header, rows, right=range(3, 8))
@@ -172,7 +180,7 @@ def _transfer_table(named: Sequence[Named]) -> str:
         "R² rotated", "R² mapped", "R² mapped, class signal", "Between classes", "Within",
     )  # fmt: skip
     rows = []
-    for label, found in named:
+    for label, _, found in named:
         steps = {step.map: step for step in found.transfer}
         class_signal = steps["affine"].r2_class_signal
         rows.append(
@@ -197,7 +205,7 @@ def _sample_table(named: Sequence[Named]) -> str:
         "Bits a row, uniform", "Pre", "Post", "Delta (bits a row)", "Compression",
     )  # fmt: skip
     rows = []
-    for label, found in named:
+    for label, _, found in named:
         code = found.code
         bits = (
             (NONE,) * 5
@@ -225,7 +233,7 @@ def _sample_table(named: Sequence[Named]) -> str:
 def _missing(records: Sequence[DiagnosisRecord], named: Sequence[Named]) -> Iterator[str]:
     """What could not be asked or was left out, with the reason; equal reasons once."""
     reasons: dict[str, list[str]] = {}
-    for label, found in named:
+    for label, _, found in named:
         for part, why in found.absent.items():
             reasons.setdefault(f"{part}: {why}", []).append(label)
     for record in records:

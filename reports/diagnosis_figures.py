@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import seaborn as sns
@@ -32,8 +33,14 @@ from reports.style import (
 
 __all__ = ["Named", "losses_figure", "samples_figure"]
 
-Named = tuple[str, QuestionDiagnosis]
-"""A question as it is labelled in the report, and its diagnosis."""
+
+class Named(NamedTuple):
+    """A question and its metric as they are labelled in the report, and its diagnosis."""
+
+    label: str
+    metric: str
+    found: QuestionDiagnosis
+
 
 _GREEN, _PURPLE, _BROWN = (sns.color_palette("colorblind").as_hex()[i] for i in (2, 4, 5))
 LINEAR: Look = {"color": INK, "marker": "o", "markerfacecolor": INK}
@@ -68,8 +75,8 @@ def losses_figure(
     Returns:
         The path of the PNG; the plotted numbers lie beside it as CSV.
     """
-    left = [_by_probe(found) for _, found in named]
-    right = [_by_map(found) for _, found in named]
+    left = [_by_probe(one.found) for one in named]
+    right = [_by_map(one.found) for one in named]
     with figure_style():
         figure = new_figure(9.6, ROW * len(named) + 1.7)
         axes = figure.subplots(1, 2, sharey=True)
@@ -83,7 +90,7 @@ def losses_figure(
         axes[0].set_ylim(len(named) - 0.5, -0.5)
         axes[0].set_yticks(
             range(len(named)),
-            [f"{drawable(label)}\n{found.word}" for label, found in named],
+            [f"{drawable(one.label)}\n{one.found.word}" for one in named],
         )
         headline(figure, pair, "what is lost, to which probe")
         shown = {name: look for name, look in PROBES.items() if any(name in row for row in left)}
@@ -137,7 +144,7 @@ def _losses_data(named: Sequence[Named]) -> pd.DataFrame:
                 "question": label, "block": found.block, "diagnosis": found.word, "probe": probe,
                 "delta": delta.value, "delta_low": delta.low, "delta_high": delta.high,
             }
-            for label, found in named
+            for label, _, found in named
             for marks, prefix in ((_by_probe(found), ""), (_by_map(found), "old probe, "))
             for probe, delta in ((f"{prefix}{name}", one) for name, one in marks.items())
             if probe != "old probe, probe fitted anew"
@@ -162,9 +169,9 @@ def samples_figure(named: Sequence[Named], pair: str, stem: Path, notes: dict[st
     with figure_style():
         figure = new_figure(0.8 + 2.35 * columns, 1.0 + 2.15 * lines)
         axes = figure.subplots(lines, columns, squeeze=False)
-        for ax, (label, found) in zip(axes.flat, named, strict=False):
+        for ax, (label, metric, found) in zip(axes.flat, named, strict=False):
             _draw_curve(ax, found)
-            ax.set_title(f"{drawable(label)}\n{drawable(found.metric)}", fontsize=9)
+            ax.set_title(f"{drawable(label)}\n{drawable(metric)}", fontsize=9)
         for ax in axes.flat[len(named) :]:
             ax.set_axis_off()
         for ax in axes.flat[max(0, len(named) - columns) : len(named)]:
@@ -209,7 +216,7 @@ def _labelled(curve: Sequence[CurvePoint]) -> list[float]:
 def _samples_data(named: Sequence[Named]) -> pd.DataFrame:
     """The plotted numbers."""
     rows = []
-    for label, found in named:
+    for label, _, found in named:
         for point in found.curve:
             row: dict[str, object] = {
                 "question": label, "block": found.block, "metric": found.metric,

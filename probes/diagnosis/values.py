@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from degradation.axes import Side
 from probes.metrics import Metric, evaluate
 from probes.questions import Prediction
 from probes.records import Estimate
@@ -22,10 +21,11 @@ from probes.statistics.student import Spread, spread, t_interval
 
 __all__ = ["QuestionValues", "Scores", "Values", "mean_over", "question_values"]
 
-Values = Float64[np.ndarray, "*batch"]
+Values = float | Float64[np.ndarray, " g"]
 """A number of the sample itself, or without each cluster in turn."""
-Scores = Callable[[str, Side], Values]
-"""From probe and side to the score in points; errors are negated, so that more is better."""
+Scores = Callable[[str, str], Values]
+"""From probe and side (`none` without an encoder) to the score in points; more is better, since
+errors are negated."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,8 +37,8 @@ class QuestionValues:
         without: The same without each cluster in turn, each of shape (g,).
     """
 
-    points: dict[tuple[str, Side], float]
-    without: dict[tuple[str, Side], Values]
+    points: dict[tuple[str, str], float]
+    without: dict[tuple[str, str], Float64[np.ndarray, " g"]]
 
     def estimate(self, number: Callable[[Scores], Values]) -> Estimate | None:
         """A number with its 95 % interval; None where it is undefined, or is without a cluster."""
