@@ -9,7 +9,7 @@ from jaxtyping import Float32, Int64
 from probes.drift.cka import BANDWIDTH
 from probes.drift.found import Found
 from probes.drift.jackknife import GROUPS
-from probes.drift.neighbours import NEIGHBOURS
+from probes.drift.neighbours import NEIGHBOURS, chance
 from probes.drift.records import Curve, Missing, Shape, Similarity
 from probes.drift.row_space import RowSpace
 from probes.drift.sides import (
@@ -20,6 +20,7 @@ from probes.drift.sides import (
     moment_values,
     pair_values,
     shuffled_values,
+    subspace_angles,
 )
 from probes.drift.sums import PairSums, pair_sums
 from probes.statistics.bootstrap import stream
@@ -110,6 +111,8 @@ def measure_block(
             shuffles=settings.shuffles,
             rng=stream(settings.seed, f"drift/labels/{block}"),
         ),
+        chances={"mutual_knn": chance(len(capped), settings.neighbours)},
+        angles=subspace_angles(sides, total),
     )
     return BlockDrift(
         identical=sides.identical,

@@ -30,6 +30,8 @@ class Found:
         feature_halves: Values between halves of the features of pre.
         row_halves: Values on each half of the clusters.
         label_null: Mean values under shuffled labels.
+        chances: Exact expectations for unrelated sides, by measure.
+        angles: Principal angles between class subspaces in degrees, by question.
     """
 
     block: int
@@ -41,6 +43,8 @@ class Found:
     feature_halves: Sequence[Mapping[Key, float]]
     row_halves: Sequence[Mapping[Key, float]]
     label_null: Mapping[Key, float]
+    chances: Mapping[str, float]
+    angles: Mapping[str, tuple[float, ...]]
 
     def similarities(self) -> tuple[Similarity, ...]:
         """Measures of pairs."""
@@ -62,6 +66,8 @@ class Found:
                     null=float(np.mean(null)),
                     null_best=best(null),
                     halves=float(np.mean(halves)) if halves else None,
+                    chance=self.chances.get(key.measure),
+                    angles=self.angles.get(key.question, ()),
                 )
             )
         return tuple(records)

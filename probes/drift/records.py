@@ -34,6 +34,10 @@ class Similarity(Record):
     """The most alike of the shuffles; with 19 of them, p <= 0.05 beyond it."""
     halves: float | None
     """Between random halves of the features of pre: what one encoder scores with itself."""
+    chance: float | None = None
+    """Exact expectation for unrelated sides, where there is one: k / (n - 1) for neighbours."""
+    angles: tuple[float, ...] = ()
+    """All principal angles between class subspaces, in degrees, smallest first; else empty."""
 
 
 class Shape(Record):

@@ -1,6 +1,7 @@
 """The same rows on both sides of one block, and their values in the measures made of sums."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -31,6 +32,7 @@ __all__ = [
     "moment_values",
     "pair_values",
     "shuffled_values",
+    "subspace_angles",
 ]
 
 NO_SIGNAL = "the class means differ by no more than chance"
@@ -200,17 +202,32 @@ def class_variance_null(
     return {key: float(np.mean(values)) for key, values in found.items() if values}
 
 
+def subspace_angles(sides: Sides, sums: PairSums) -> dict[str, tuple[float, ...]]:
+    """Principal angles between class subspaces in degrees, smallest first, of each question."""
+    found = {}
+    for question, labels in sides.labels.items():
+        with suppress(DataError):  # the measure made of the same cosines says why
+            cosines = _class_cosines(sides, sums, labels)
+            found[question] = tuple(np.degrees(np.arccos(cosines)).tolist())
+    return found
+
+
+def _class_cosines(
+    sides: Sides, sums: PairSums, labels: Int64[np.ndarray, " n"]
+) -> Float64[np.ndarray, " a"]:
+    means = [
+        class_means(frame.place(rows), labels)
+        for frame, rows in ((sums.x, sides.x), (sums.y, sides.y))
+    ]
+    return canonical_cosines(sums, *means)
+
+
 def _add_class_subspaces(values: Values, sides: Sides, sums: PairSums) -> None:
     for question, labels in sides.labels.items():
-
-        def cosines(labels: np.ndarray = labels) -> list[float]:
-            means = [
-                class_means(frame.place(rows), labels)
-                for frame, rows in ((sums.x, sides.x), (sums.y, sides.y))
-            ]
-            return [float((canonical_cosines(sums, *means) ** 2).mean())]
-
-        values.add([Key("class_subspace", question)], cosines)
+        values.add(
+            [Key("class_subspace", question)],
+            lambda labels=labels: [float((_class_cosines(sides, sums, labels) ** 2).mean())],
+        )
 
 
 def _add_side(

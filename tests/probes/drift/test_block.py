@@ -5,6 +5,7 @@ import pytest
 
 from probes.drift import block as module
 from probes.drift.block import Settings, measure_block
+from probes.drift.classes import class_angles
 from probes.drift.jackknife import interval, jackknife_groups
 from probes.drift.measures import MEASURES
 
@@ -69,6 +70,19 @@ def test_every_number_and_interval_equals_leaving_the_rows_out_by_hand(width, mo
             continue
         for k, number in zip(curve.components, curve.post, strict=True):
             assert number.value == pytest.approx(function(*given, k), rel=1e-5)
+
+
+def test_chance_and_angles_stand_beside_what_they_explain():
+    x, labels, clusters, groups, rng = world()
+    y = x + rng.normal(size=x.shape).astype(np.float32)
+    found = by_measure(measure(x, y, labels, clusters, groups).similarities)
+    assert found["mutual_knn"].chance == 3 / (N - 1)
+    assert found["linear_cka"].chance is None
+    assert found["linear_cka"].angles == ()
+    angles = class_angles(x, y, labels)
+    np.testing.assert_allclose(found["class_subspace"].angles, angles, atol=1e-6)
+    squares = np.cos(np.radians(angles)) ** 2
+    assert found["class_subspace"].number.value == pytest.approx(squares.mean())
 
 
 def test_a_side_with_itself_is_the_same_exactly():
