@@ -128,10 +128,10 @@ def _relative(found: Estimate) -> str:
 def _legend(one: Contrast) -> str:
     """How to read the table."""
     shared = (
-        f"{count(one.shared)} of {count(one.clusters)} clusters occur in several tasks and are "
-        "left out of all of them together."
+        f"Clusters of the same name are taken for the same and left out together: "
+        f"{count(one.shared)} of {count(one.clusters)} occur under several questions."
         if one.shared
-        else "No cluster occurs in several tasks."
+        else "No cluster occurs under several questions."
     )
     said = [
         "Points of different metrics are not the same: those of a gaze error are of the picture's "

@@ -3,8 +3,10 @@
 Any further training changes an encoder. Damage to what it knows about *people* shows as a mean
 delta of the declared social questions below that of the declared control questions. The interval
 comes from the cluster jackknife (`probes.statistics.student`): leaving out a cluster leaves out all
-rows of that name in every task, so tasks that share pictures are drawn together, and others are
-independent. It describes test sampling only, and these questions only: others might differ.
+rows of that name in every task, so tasks that share pictures or subjects are drawn together, and
+others are independent. (Names that agree by chance do no harm: the influences of clusters that have
+nothing in common add like those of different ones.) It describes test sampling only, and these
+questions only: others might differ.
 
 Deltas are in the points of their metrics, and a point of accuracy is no point of a gaze error (the
 share of the picture's side, times 100). So the contrast is given in a second form as well, in which
@@ -103,7 +105,7 @@ class Contrast(Record):
     clusters: int
     """Different clusters in all tasks together."""
     shared: int
-    """Clusters that occur in more than one task."""
+    """Clusters whose name occurs under more than one question."""
     warning: str = ""
 
 

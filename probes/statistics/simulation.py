@@ -191,7 +191,7 @@ def _gaze(world: World, sizes: Int64[np.ndarray, "r g"], rng: np.random.Generato
     """Errors of both sides: a difficulty that they share and a luck that they do not."""
     scale = 1.0
     if world.planted:
-        scale = float(brentq(lambda s: _mean(1) - _mean(s) - world.planted / 100, 0.5, 5))
+        scale = float(brentq(lambda s: _mean(1.0) - _mean(s) - world.planted / 100, 0.5, 5.0))
     sums = np.zeros((2, *sizes.shape, 2))
     parts = zip(*(_latent(sizes, world.correlation, rng) for _ in range(3)), strict=True)
     for (here, hard), (_, one), (_, two) in parts:

@@ -139,7 +139,7 @@ def test_gaze_rows_without_a_value_count_for_nothing():
 def test_few_clusters_are_warned_of_with_the_measured_figure():
     few, enough = (numbers(sides(2 * g), ("accuracy",)).numbers for g in (20, 30))
     low, high = MEASURED[20]
-    assert f"{low:.0f} to {high:.0f} %" in next(iter(few.values())).warning
+    assert f"{low:.1f} to {high:.1f} %" in next(iter(few.values())).warning
     assert next(iter(enough.values())).warning == ""
     assert "below 10, nothing is known" in warning(9)
     assert "with 15" in warning(19)

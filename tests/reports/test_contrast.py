@@ -58,14 +58,14 @@ def test_the_table_has_a_row_for_each_question_social_ones_first():
     assert lines[2].startswith("| colour\\_1 (control)")
     assert lines[3].endswith("| −14.0 | −25.0 % |")
     assert "**−12.0 \\[−14.0, −10.0\\]** | **−22.5 \\[−26.0, −19.0\\] %**" in lines[5]
-    assert "400 of 1,300 clusters occur in several tasks" in text
+    assert "400 of 1,300 occur under several questions" in text
 
 
 def test_row_lists_and_warnings_are_named():
     text = contrast_section([made(-2, 1, row_list="clean", warning="only 12 clusters", shared=0)])
     assert text.startswith("On the rows of the list `clean`:")
     assert "Careful: only 12 clusters." in text
-    assert "No cluster occurs in several tasks." in text
+    assert "No cluster occurs under several questions." in text
     assert contrast_section([]) == ""
 
 
