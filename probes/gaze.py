@@ -46,8 +46,8 @@ WAVES = 5
 MAX_ITERATIONS = 300
 CHUNK_ROWS = 512
 """Rows whose logits are held at once."""
-ROUNDING = 0.1
-"""Rounding of a mean over many rows, in units of that of one row."""
+ROUNDING = 0.5
+"""Rounding of the objective over many rows, in units of that of one row."""
 MEDIAN_STEPS = 100
 
 

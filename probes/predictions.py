@@ -18,6 +18,7 @@ from probes.metrics import GAZE_METRICS, ClassOutcome, GazeOutcome, resolve
 from probes.questions import Prediction, arm_of
 from probes.records import Baseline, Comparison, RunRecord
 from probes.summary import summarise
+from probes.variants import is_variant
 
 __all__ = ["encode", "read_predictions", "recompute"]
 
@@ -119,6 +120,7 @@ def recompute(
         classes = record.task.label_sets.get(question, ())
         metrics = [resolve(name, classes) for name in names]
         own = [one for one in predictions if one.question == question]
+        own = [one for one in own if not is_variant(one.probe)]
         for arm in dict.fromkeys(arm_of(one.probe) for one in own):
             members = [one for one in own if arm_of(one.probe) == arm]
             found = summarise(members, metrics, draws=record.draws, seed=record.seed)

@@ -1,12 +1,12 @@
 """One question of a task asked of every block and side, and of what needs no encoder."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from degradation.axes import SIDES, Side
 from degradation.errors import DataError
@@ -17,12 +17,14 @@ from probes.metrics import ClassOutcome, Outcome
 from probes.problems import ClassProblem, Features, GazeProblem
 from probes.selection import Plan, Problem, Readout, make_plan, read_out
 from probes.table import Table, box_features
+from probes.variants import BEST_BLOCK, refit_probe, strength_probe
 
 __all__ = [
     "CLASS_PROBE",
     "GAZE_PROBE",
     "Asked",
     "ClassQuestion",
+    "Extras",
     "GazeQuestion",
     "Prediction",
     "arm_of",
@@ -75,6 +77,8 @@ class Asked:
         plan: Rows fitted and predicted, and how strengths were chosen.
         predictions: Of every baseline (declared arm only), then of every block and side.
         readouts: By block and side.
+        variants: Further predictions at the declared block, named as in `probes.variants`.
+        blocks_chosen: In the arm `best-block`, the block of each side.
     """
 
     question: str
@@ -83,11 +87,35 @@ class Asked:
     plan: Plan
     predictions: list[Prediction] = field(default_factory=list)
     readouts: dict[tuple[int, Side], Readout] = field(default_factory=dict)
+    variants: list[Prediction] = field(default_factory=list)
+    blocks_chosen: tuple[int, int] | None = None
 
     @property
     def rule(self) -> str:
         """How strengths were chosen."""
         return f"{self.plan.rule} balanced over classes" if self.arm.balanced else self.plan.rule
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What to read beside the declared arms.
+
+    Attributes:
+        block: Where the variants are read, the declared block; None for none of them.
+        curve: Whether to predict with every strength.
+        refits: How often to draw the training clusters anew, at most `probes.selection.REFITS`.
+        best_block: Whether to add the arm `best-block`.
+        device: Where the probes are fitted.
+    """
+
+    block: int | None = None
+    curve: bool = False
+    refits: int = 0
+    best_block: bool = False
+    device: str = "cpu"
+
+
+NO_EXTRAS = Extras()
 
 
 def declared_arm(spec: TaskSpec) -> Arm:
@@ -101,7 +129,12 @@ def arm_of(probe: str) -> str:
 
 
 def ask(
-    table: Table, questions: Sequence[str], blocks: Mapping[Arm, Sequence[int]], *, seed: int
+    table: Table,
+    questions: Sequence[str],
+    blocks: Mapping[Arm, Sequence[int]],
+    *,
+    seed: int,
+    extras: Extras = NO_EXTRAS,
 ) -> tuple[list[Asked], dict[tuple[str, str], str]]:
     """Ask the questions in all arms, at their blocks and of both sides, with one procedure.
 
@@ -116,13 +149,15 @@ def ask(
         questions: Label sets of the task, or `gaze`.
         blocks: Blocks to probe, by arm; the declared arm among them.
         seed: Decides folds, by question.
+        extras: What to read beside.
 
     Returns:
-        What was asked, by question in the order of the arms; and why a question could not be
+        What was asked, by question in the order of the arms, and last the arm `best-block`, if it was
+        asked for, of each question that was read at several blocks; and why a question could not be
         asked, by question and name of the arm.
 
     Raises:
-        DataError: If no question can be asked.
+        DataError: If no question can be asked, or features that are asked are not finite.
     """
     prepared: list[ClassQuestion | GazeQuestion] = []
     refused: dict[tuple[str, str], str] = {}
@@ -148,8 +183,9 @@ def ask(
                 found.predictions += one.human()
     by_regions = sorted(pairs, key=lambda pair: pair[0].arm.regions)
     for regions, members in groupby(by_regions, key=lambda pair: pair[0].arm.regions):
-        _read(table, regions, list(members), blocks)
-    return asked, refused
+        _read(table, regions, list(members), blocks, extras)
+    chosen = [_at_best_blocks(one) for one in asked if extras.best_block and not one.arm.name]
+    return asked + [one for one in chosen if one is not None], refused
 
 
 def _read(
@@ -157,18 +193,71 @@ def _read(
     regions: tuple[str, ...],
     members: Sequence[tuple["ClassQuestion | GazeQuestion", Asked]],
     blocks: Mapping[Arm, Sequence[int]],
+    extras: Extras,
 ) -> None:
     """Put questions about the same regions to every block and side."""
     for block in sorted({block for one, _ in members for block in blocks[one.arm]}):
         for side in SIDES:
-            features = Features(table.pooled(side, block, regions))
+            x = table.pooled(side, block, regions)
+            features = Features(x, extras.device)
+            finite = np.isfinite(x).all(axis=1)
             for one, found in members:
-                if block in blocks[one.arm]:
-                    readout = read_out(one.problem(features), one.plan)
-                    found.readouts[block, side] = readout
-                    found.predictions.append(
-                        one.prediction(block, found.probe, side, readout.scores)
-                    )
+                if block not in blocks[one.arm]:
+                    continue
+                _check_finite(table, one, finite, f"{side} at block {block}")
+                beside = block == extras.block and not one.arm.name
+                readout = read_out(
+                    one.problem(features),
+                    one.plan,
+                    curve=extras.curve and beside,
+                    refits=extras.refits if beside else 0,
+                )
+                found.readouts[block, side] = readout
+                found.predictions.append(one.prediction(block, found.probe, side, readout.scores))
+                named = {strength_probe(found.probe, s): e for s, e in readout.curve.items()}
+                named |= {refit_probe(found.probe, k): e for k, e in enumerate(readout.refits)}
+                found.variants += [
+                    one.prediction(block, name, side, scores) for name, scores in named.items()
+                ]
+
+
+def _check_finite(
+    table: Table, one: "ClassQuestion | GazeQuestion", finite: Bool[np.ndarray, " n"], where: str
+) -> None:
+    """Refuse features that a question would read and that are not finite."""
+    rows = np.concatenate([np.append(stage.train, stage.predict) for stage in one.plan.stages])
+    bad = np.unique(rows[~finite[rows]])
+    if len(bad):
+        raise DataError(
+            f"Expected finite features of {where}, found NaN or infinity in {len(bad)} rows, "
+            f"first {table.ids[bad[0]]!r}. Run `sdiag cache verify`, or extract again."
+        )
+
+
+def _at_best_blocks(asked: Asked) -> Asked | None:
+    """Each side at the block with its lowest held-out loss, of equals the deepest.
+
+    None with less than two blocks. The rule is the same for both sides and never sees a test row,
+    so the comparison is fair; but it answers another question than the declared one.
+    """
+    blocks = sorted({block for block, _ in asked.readouts})
+    if len(blocks) < 2:
+        return None
+    best = tuple(
+        min(reversed(blocks), key=lambda block, side=side: asked.readouts[block, side].loss)
+        for side in SIDES
+    )
+    arm = replace(asked.arm, name=BEST_BLOCK)
+    probe = f"{asked.probe}/{BEST_BLOCK}"
+    found = Asked(asked.question, arm, probe, asked.plan, blocks_chosen=best)
+    for side, block in zip(SIDES, best, strict=True):
+        found.readouts[-1, side] = asked.readouts[block, side]
+        found.predictions += [
+            replace(one, block=-1, probe=probe)
+            for one in asked.predictions
+            if (one.block, one.side) == (block, side)
+        ]
+    return found
 
 
 def prepare_question(

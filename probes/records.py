@@ -22,9 +22,12 @@ __all__ = [
     "OriginCard",
     "PairCard",
     "Record",
+    "Robustness",
     "RunRecord",
     "SplitCard",
     "TaskCard",
+    "TrainingVariance",
+    "TuningPoint",
     "Undefined",
 ]
 
@@ -224,11 +227,63 @@ class Comparison(Numbers):
     """How the strengths were chosen, for example `validation split, log-loss`."""
     signature: str
     """One line that pins all definitions behind this number."""
+    blocks_chosen: tuple[int, int] | None = None
+    """Where each side was read at a block of its own: pre's and post's; `block` is then -1."""
 
     @property
     def arm(self) -> str:
         """The arm beside the declared one; empty for that."""
         return self.probe.partition("/")[2]
+
+
+class TuningPoint(Record):
+    """Pre against post with one strength on both sides."""
+
+    strength: float
+    pre: float
+    post: float
+    delta: Estimate
+
+
+class TrainingVariance(Record):
+    """The delta with the training clusters drawn anew, and where its uncertainty comes from.
+
+    See `probes.statistics.variance`. Refits see fewer different clusters than the fit that is
+    reported, so their mean may lie a little off it; what matters here is their spread.
+    """
+
+    refits: int
+    mean: float
+    """Mean delta of the refits, in points."""
+    low: float
+    """Lower end of its 95 % interval, for both reasons."""
+    high: float
+    sampling_se: float
+    """Standard error from the test clusters."""
+    training_sd: float
+    """Standard deviation of one refit from the training clusters."""
+    single_se: float
+    """Standard error of the delta of one refit, for both reasons."""
+
+
+class Robustness(Record):
+    """Whether the declared delta would have come out otherwise."""
+
+    question: str
+    block: int
+    metric: str
+    tuning: tuple[TuningPoint, ...]
+    """By rising strength; empty if it was not asked for."""
+    training: TrainingVariance | None
+    """None if it was not asked for or is undefined."""
+
+    def against(self, delta: float) -> tuple[TuningPoint, ...]:
+        """Strengths whose delta has the other sign, with an interval that leaves 0 out."""
+        return tuple(
+            point
+            for point in self.tuning
+            if delta * point.delta.value < 0 and point.delta.low * point.delta.high > 0
+        )
 
 
 class RunRecord(Record):
@@ -246,4 +301,6 @@ class RunRecord(Record):
     undefined: tuple[Undefined, ...] = ()
     baselines: tuple[Baseline, ...]
     comparisons: tuple[Comparison, ...]
+    robustness: tuple[Robustness, ...] = ()
+    """Of the declared comparisons; empty in older records."""
     predictions_sha256: str

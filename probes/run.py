@@ -14,7 +14,7 @@ from degradation.errors import CacheError, ConfigError
 from probes.cards import pair_card, task_card, tool_version
 from probes.metrics import Metric, resolve
 from probes.predictions import encode
-from probes.questions import Asked, ask, declared_arm
+from probes.questions import Asked, Extras, ask, declared_arm
 from probes.records import (
     Baseline,
     ClassCard,
@@ -24,8 +24,9 @@ from probes.records import (
     SplitCard,
     Undefined,
 )
+from probes.robustness import robustness
 from probes.runs import write_run
-from probes.summary import summarise
+from probes.summary import METHOD, summarise
 from probes.table import Table, open_pair
 
 __all__ = ["probe_pair"]
@@ -48,6 +49,9 @@ def probe_pair(
     metrics: Sequence[str] | None = None,
     arms: bool = True,
     row_list: str = "",
+    curve: bool = True,
+    refits: int = 5,
+    device: str = "cpu",
 ) -> RunRecord:
     """Probe both sides of a pair on one task and write the result.
 
@@ -61,8 +65,12 @@ def probe_pair(
         draws: Bootstrap draws.
         metrics: Metrics instead of the task's, for every question to which they apply.
         arms: Whether to probe the task's arms beside the declared one: at the blocks named, or
-            else at the declared block.
+            else at the declared block; and whether to compare each side at its best block.
         row_list: Name of the row lists, one a split, whose rows alone are used; empty for all.
+        curve: Whether to read the declared block with every strength, for the tuning curve.
+        refits: How often to fit it on training clusters drawn anew, for the variance that comes
+            from training; 0 or 2 to `probes.selection.REFITS`.
+        device: Where the probes are fitted: `cpu`, `cuda`, `cuda:1`.
 
     Returns:
         The record, as written.
@@ -83,7 +91,8 @@ def probe_pair(
     beside = tuple(block for block in blocks if named is not None or block == declared)
     plan = {declared_arm(table.spec): blocks}
     plan |= {arm: beside for arm in table.spec.arms if arms and beside}
-    asked, refused = ask(table, list(wanted), plan, seed=seed)
+    extras = Extras(declared if declared in blocks else None, curve, refits, arms, device)
+    asked, refused = ask(table, list(wanted), plan, seed=seed, extras=extras)
     run = _Run(table, entry, table.cards(), declared=declared, seed=seed, draws=draws)
     baselines: list[Baseline] = []
     comparisons: list[Comparison] = []
@@ -103,14 +112,18 @@ def probe_pair(
         ]
         comparisons += [
             run.comparison(found, metric, block, one.numbers[block, found.probe, metric.name])
-            for block in plan[found.arm]
+            for block in ((-1,) if found.blocks_chosen else plan[found.arm])
             for metric in metrics_of
             if metric.name not in one.undefined
         ]
-    data = encode(one for found in asked for one in found.predictions)
+    data = encode(one for found in asked for one in (*found.predictions, *found.variants))
+    judged = [
+        robustness(found.variants, wanted[found.question][0], draws=draws, seed=seed)
+        for found in asked
+    ]
     record = RunRecord(
         tool_version=tool_version(),
-        task=task_card(table, tuple(arm for arm in plan if arm.name)),
+        task=task_card(table, tuple(dict.fromkeys(one.arm for one in asked if one.arm.name))),
         pair=pair_card(table, entry),
         splits=run.splits,
         seed=seed,
@@ -119,6 +132,7 @@ def probe_pair(
         undefined=tuple(undefined),
         baselines=tuple(baselines),
         comparisons=tuple(comparisons),
+        robustness=tuple(one for one in judged if one is not None),
         predictions_sha256=hashlib.sha256(data).hexdigest(),
     )
     write_run(results / pair / record.task.label, record, data)
@@ -181,6 +195,7 @@ class _Run:
             strength_pre=asked.readouts[block, "pre"].strength,
             strength_post=asked.readouts[block, "post"].strength,
             selection=asked.rule,
+            blocks_chosen=asked.blocks_chosen,
             signature="|".join(
                 [
                     f"task={spec.name}",
@@ -188,14 +203,14 @@ class _Run:
                     f"pair={self.entry.pair}",
                     *(f"{side}={self._encoder(side)}" for side in SIDES),
                     f"pixels={self.entry.protocol}",
-                    f"block={block}",
+                    f"block={_block_words(asked, block)}",
                     f"pool={'+'.join(asked.arm.regions)}",
                     f"probe={asked.probe}",
                     f"weights={'balanced' if asked.arm.balanced else 'none'}",
                     f"select={asked.rule}",
                     f"question={asked.question}",
                     f"metric={metric.name}",
-                    f"ci=cluster bootstrap by {spec.cluster} x{self.draws}",
+                    f"ci={METHOD}, by {spec.cluster}",
                     f"seed={self.seed}",
                     f"sdiag={tool_version()}",
                 ]
@@ -211,6 +226,13 @@ class _Run:
 
     def _encoder(self, side: Side) -> str:
         return self.table.features[self.entry.split][side].encoder.digest[:12]
+
+
+def _block_words(asked: Asked, block: int) -> str:
+    """The block, or those that the sides were read at."""
+    if asked.blocks_chosen is None:
+        return str(block)
+    return "lowest held-out loss: {} and {}".format(*asked.blocks_chosen)
 
 
 def _class_cards(table: Table, asked: Asked) -> list[ClassCard]:

@@ -25,7 +25,7 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 MEMORY = 10
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE = 0.9
-SEARCH_STEPS = 30
+SEARCH_STEPS = 12
 IDLE_STEPS = 10
 """Steps without a visible decrease of value or gradient after which rounding is taken to blame."""
 
@@ -86,6 +86,8 @@ def minimise(
     tolerance: float | Float64[Tensor, " b"],
     max_iterations: int,
     metric: Metric | None = None,
+    renew: Callable[[Tensor, Tensor], None] | None = None,
+    renew_after: int = 0,
     rounding: float = torch.finfo(torch.float64).eps,
 ) -> Minimum:
     """Minimise b smooth convex functions of p variables at once.
@@ -98,6 +100,9 @@ def minimise(
         max_iterations: Most steps taken.
         metric: A guess at each inverse Hessian, symmetric and positive, in which the recursion
             starts; the identity where absent.
+        renew: Takes the metric anew, from the points (m, p) of the problems with indices (m,).
+        renew_after: Steps after which it is called first, and then each time three times as many;
+            0 for never.
         rounding: Relative rounding error of the values, larger than that of float64 where the
             objective is computed in less.
 
@@ -131,6 +136,9 @@ def minimise(
             pairs = [_Pair(*(part[keep] for part in pair)) for pair in pairs]
         if not len(state.which) or step == max_iterations:
             break
+        if step == renew_after > 0:
+            renew(state.x, state.which)
+            renew_after *= 3
         state, pair, moved = _step(objective, metric, state, pairs, 8 * rounding)
         pairs = [*pairs[1 - MEMORY :], pair]
     norm = end.gradient.norm(dim=1)

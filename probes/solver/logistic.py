@@ -29,7 +29,7 @@ from torch import Tensor
 
 from degradation.errors import DataError
 from probes.solver.lbfgs import MEMORY, Minimum, minimise
-from probes.solver.metric import centred, eigenbasis_metric
+from probes.solver.metric import SoftmaxMetric, centred
 from probes.solver.passes import ABSENT, Groups, SoftmaxLoss, chunk_rows
 from probes.solver.prepared import Prepared, group_moments
 
@@ -40,8 +40,9 @@ HISTORY_BYTES = 2**30
 """Memory that the searches of one batch of problems may take."""
 FLAT = 0.1
 """Strengths above this count as this in the tolerance: the bias has no penalty to curve it."""
-ROUNDING = 0.1
-"""Rounding of a mean over many rows, in units of that of one row; errors of rows cancel."""
+ROUNDING, FLOOR = 0.5, 0.1
+"""Rounding of an objective and of a gradient over many rows, in units of that of one row; errors of
+rows cancel."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -209,9 +210,8 @@ def _minimise(
 ) -> Minimum:
     """All problems, as many at a time as the memory of their searches allows."""
     eps = torch.finfo(loss.prepared.dtype).eps
-    varies = loss.groups.scale[loss.group_of] > 0
-    metric = eigenbasis_metric(loss.prepared, mass, varies, loss.strengths)
-    floor = ROUNDING * eps * _gradient_size(loss, mass)
+    metric = SoftmaxMetric(loss, mass)
+    floor = FLOOR * eps * _gradient_size(loss, mass)
     tolerance = (2 * gap * loss.strengths.clamp_max(FLAT)).sqrt().maximum(floor)
     batch = max(1, HISTORY_BYTES // (x0.shape[1] * 8 * 2 * MEMORY))
     found = [
@@ -221,6 +221,8 @@ def _minimise(
             tolerance=tolerance[problems],
             max_iterations=max_iterations,
             metric=lambda q, which, own=problems: metric(q, own[which]),
+            renew=lambda x, which, own=problems: metric.renew(x, own[which]),
+            renew_after=metric.renewal_steps(),
             rounding=ROUNDING * eps,
         )
         for problems in torch.arange(len(x0), device=x0.device).split(batch)

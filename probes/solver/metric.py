@@ -1,4 +1,4 @@
-"""The preconditioner: the exact inverse Hessian at the class shares, in the eigenbasis.
+"""The preconditioner: a guess at each inverse Hessian that can be inverted axis by axis.
 
 While every row has the class shares p as its probabilities, the Hessian of the log-loss is
 (diag(p) - p p^T) times the covariance of the features. In the eigenbasis of the latter it falls
@@ -7,73 +7,142 @@ apart into one c x c matrix for each axis of variance v,
     v (diag(p) - p p^T) + s I,
 
 whose inverse is that of a diagonal and a rank-one term (Sherman and Morrison 1950). Bohning (1992)
-bounds the Hessian anywhere by the same form. Later on the curvature is smaller for rows that are
-certain; the recursion of L-BFGS learns that.
+bounds the Hessian anywhere by the same form. It is exact where the search starts, the same axes
+serve all problems, and at strong strengths nothing more is needed.
+
+At weak ones most rows become certain and no longer curve the loss. A problem that is still searched
+after some steps gets a *renewed* metric: the Kronecker product of the mean class curvature and of
+the features' second moment, rows weighted by what curvature they have left (the idea of K-FAC,
+Martens and Grosse 2015), each with its own eigenbasis.
 
 Weights that are equal for all classes change no probability, so the optimum, and with this metric
 every step towards it, sums to 0 over the classes.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from probes.solver.lbfgs import Metric
-from probes.solver.prepared import Prepared
+from probes.solver.passes import SoftmaxLoss
+from probes.solver.prepared import READ_ROWS, basis_step
 
-__all__ = ["centred", "eigenbasis_metric"]
+__all__ = ["SoftmaxMetric", "centred"]
+
+WIDEST = 4096
+"""Features beyond which an eigenbasis for each problem costs more than it saves."""
+RENEWED_BYTES = 2**30
+"""Memory that renewed metrics may take; problems beyond it keep the first one."""
 
 
-def eigenbasis_metric(
-    prepared: Prepared,
-    share: Float64[Tensor, "b c"],
-    varies: Bool[Tensor, "b d"],
-    strengths: Float64[Tensor, " b"],
-) -> Metric:
+class _Renewed(NamedTuple):
+    """(class axes x feature axes) diag(inverse) (class axes x feature axes)^T; bias comes last."""
+
+    class_axes: Float[Tensor, "c c"]
+    axes: Float[Tensor, "p p"]
+    inverse: Float[Tensor, "c p"]
+
+
+class SoftmaxMetric:
     """The metric of b problems with weights (c, d) and a bias (c,) each.
 
     Args:
-        prepared: The features with their eigenbasis.
-        share: Share of each class in each problem, shape (b, c).
-        varies: Which features vary in the rows of each problem; weights of the others stay 0.
-        strengths: Shape (b,).
+        loss: The problems.
+        mass: Share of each class in each of them, shape (b, c).
     """
-    axes, d = prepared.axes, len(prepared.mean)
-    occurs = share > 0
-    # Along directions that no row has, the strength alone is the curvature.
-    spread = torch.cat([prepared.spread, torch.zeros(1, dtype=torch.float64, device=share.device)])
-    diagonal = 1 / (share[:, :, None] * spread + strengths[:, None, None])
-    skew = diagonal * share[:, :, None]
-    # 1 - v p^T E p, written as a sum of positive terms; E is the diagonal.
-    rank_one = spread / (strengths[:, None] * skew.sum(1))
-    dtype = axes.dtype if axes.shape[1] == d else torch.float64
-    turn, parts = axes.to(dtype), [part.to(dtype) for part in (diagonal, skew, rank_one)]
 
-    def times(q: Float64[Tensor, "m p"], which: Int64[Tensor, " m"]) -> Float64[Tensor, "m p"]:
-        point = centred(q.view(len(q), -1, d + 1), occurs[which])
-        free, own = varies[which][:, None], [part[which] for part in parts]
-        weights = (point[:, :, :d] * free).to(dtype)
-        inside = weights.reshape(-1, d) @ turn
-        along = _inverse(inside.view(*weights.shape[:2], -1), *(part[..., :-1] for part in own))
-        result = (along.view(len(inside), -1) @ turn.T).view(weights.shape)
-        if turn.shape[1] < d:
-            result += own[0][..., -1:] * (weights - (inside @ turn.T).view(weights.shape))
-        bias = torch.where(occurs[which], point[:, :, d] / share[which], 0.0)
-        both = torch.cat([result * free.double(), bias[:, :, None]], 2)
-        return centred(both, occurs[which]).view(q.shape)
+    def __init__(self, loss: SoftmaxLoss, mass: Float64[Tensor, "b c"]) -> None:
+        self.loss, self.mass, self.occurs = loss, mass, mass > 0
+        self.renewed: dict[int, _Renewed] = {}
+        axes, strengths = loss.prepared.axes, loss.strengths
+        # Along directions that no row has, the strength alone is the curvature.
+        spread = torch.cat([loss.prepared.spread, mass.new_zeros(1)])
+        diagonal = 1 / (mass[:, :, None] * spread + strengths[:, None, None])
+        skew = diagonal * mass[:, :, None]
+        # 1 - v p^T E p, written as a sum of positive terms; E is the diagonal.
+        rank_one = spread / (strengths[:, None] * skew.sum(1))
+        dtype = axes.dtype if axes.shape[0] == axes.shape[1] else torch.float64
+        self.axes = axes.to(dtype)
+        self.parts = [part.to(dtype) for part in (diagonal, skew, rank_one)]
 
-    return times
+    def __call__(
+        self, q: Float64[Tensor, "m p"], which: Int64[Tensor, " m"]
+    ) -> Float64[Tensor, "m p"]:
+        """Gradients (m, p) of the problems (m,), times the guess at their inverse Hessians."""
+        occurs, d = self.occurs[which], len(self.axes)
+        varies = self.loss.groups.scale[self.loss.group_of[which]] > 0
+        free = torch.nn.functional.pad(varies, (0, 1), value=True)[:, None].double()
+        point = centred(q.view(len(q), -1, d + 1), occurs) * free
+        known = torch.tensor([int(b) in self.renewed for b in which], device=q.device)
+        result = torch.empty_like(point)
+        first = torch.nonzero(~known)[:, 0]
+        if len(first):
+            result[first] = self._first(point[first], which[first])
+        for i in torch.nonzero(known)[:, 0].tolist():
+            own = self.renewed[int(which[i])]
+            inside = own.class_axes.T @ point[i].to(own.axes.dtype) @ own.axes
+            result[i] = (own.class_axes @ (inside * own.inverse) @ own.axes.T).double()
+        # A constant feature has weight 0 and no gradient: keep both exact.
+        return (centred(result, occurs) * free).view(q.shape)
 
+    def _first(
+        self, point: Float64[Tensor, "m c q"], which: Int64[Tensor, " m"]
+    ) -> Float64[Tensor, "m c q"]:
+        """The metric that all problems start with."""
+        (m, c, width), dtype = point.shape, self.axes.dtype
+        weights = point[:, :, :-1].to(dtype)
+        diagonal, skew, rank_one = (part[which] for part in self.parts)
+        inside = (weights.reshape(-1, width - 1) @ self.axes).view(m, c, -1)
+        common = (skew[..., :-1] * inside).sum(1).mul_(rank_one[..., :-1])
+        along = torch.addcmul(diagonal[..., :-1] * inside, skew[..., :-1], common[:, None])
+        result = (along.view(m * c, -1) @ self.axes.T).view(weights.shape)
+        if self.axes.shape[1] < width - 1:
+            spanned = (inside.view(m * c, -1) @ self.axes.T).view(weights.shape)
+            result += diagonal[..., -1:] * (weights - spanned)
+        bias = torch.where(self.occurs[which], point[:, :, -1] / self.mass[which], 0.0)
+        return torch.cat([result.double(), bias[:, :, None]], 2)
 
-def _inverse(
-    q: Float[Tensor, "m c r"],
-    diagonal: Float[Tensor, "m c r"],
-    skew: Float[Tensor, "m c r"],
-    rank_one: Float[Tensor, "m r"],
-) -> Float[Tensor, "m c r"]:
-    """E q + v (E p) (E p)^T q / (1 - v p^T E p), axis by axis."""
-    common = (skew * q).sum(1).mul_(rank_one)
-    return torch.addcmul(diagonal * q, skew, common[:, None])
+    def renewal_steps(self) -> int:
+        """How many steps of one problem cost as much as renewing its metric; 0 for never."""
+        n, (d, _), c = len(self.loss.prepared), self.axes.shape, self.mass.shape[1]
+        if d > WIDEST:
+            return 0
+        renewal = 2 * (n // basis_step(n, d)) * d**2 + 10 * d**3
+        return max(20, round(renewal / (5 * n * d * c)))
+
+    def renew(self, x: Float64[Tensor, "m p"], which: Int64[Tensor, " m"]) -> None:
+        """Take the metric of problems anew, at the points that they have come to."""
+        size = self.axes.element_size() * (len(self.axes) + 1) ** 2
+        room = RENEWED_BYTES // size - len(self.renewed.keys() - set(which.tolist()))
+        for point, problem in zip(x[: max(room, 0)], which.tolist(), strict=False):
+            classes, features = self._curvature(point.view(-1, len(self.axes) + 1), problem)
+            values, class_axes = torch.linalg.eigh(classes)
+            spread, axes = torch.linalg.eigh(features)
+            curve = values.clamp_min(0)[:, None] * spread.clamp_min(0)
+            parts = class_axes, axes, 1 / (curve + self.loss.strengths[problem])
+            self.renewed[problem] = _Renewed(*(part.to(self.axes.dtype) for part in parts))
+
+    def _curvature(
+        self, point: Float64[Tensor, "c q"], problem: int
+    ) -> tuple[Float64[Tensor, "c c"], Float64[Tensor, "q q"]]:
+        """Mean class curvature, with trace 1, and weighted second moment of features and bias."""
+        loss, prepared = self.loss, self.loss.prepared
+        group = int(loss.group_of[problem])
+        mean, scale = (part[group].to(prepared.dtype) for part in loss.groups[1:])
+        (c, q), step = point.shape, basis_step(len(prepared), len(mean))
+        narrow, classes = point.to(prepared.dtype), point.new_zeros(c, c)
+        features, total = point.new_zeros(q, q), point.new_zeros(())
+        for rows, part in prepared.chunks(READ_ROWS):
+            taken = slice((-rows.start) % step, None, step)
+            z, share = (part[taken] - mean) * scale, loss.groups.share[group, rows][taken]
+            z = torch.nn.functional.pad(z, (0, 1), value=1.0)
+            p = (z @ narrow.T).softmax(1)
+            left = share * (1 - p.square().sum(1))
+            features += ((z * left[:, None]).T @ z).double()
+            classes += torch.diag(share @ p).double() - ((p * share[:, None]).T @ p).double()
+            total += share.sum().double()
+        return classes / classes.trace(), features / total
 
 
 def centred(x: Float64[Tensor, "m c p"], occurs: Bool[Tensor, "m c"]) -> Float64[Tensor, "m c p"]:

@@ -6,6 +6,7 @@ Products are computed in the precision of the data, sums over chunks in float64.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Float64, Int64
@@ -24,8 +25,7 @@ Weights = tuple[Float64[Tensor, "m c d"], Float64[Tensor, "m c"]]
 """Weights of the z-scores of a problem's own group, and biases."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Groups:
+class Groups(NamedTuple):
     """The rows that each group of problems fits, and the z-scores that are its own.
 
     Attributes:

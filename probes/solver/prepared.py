@@ -24,7 +24,7 @@ from torch import Tensor
 
 from degradation.errors import DataError
 
-__all__ = ["Prepared", "RowSource", "group_moments", "prepare"]
+__all__ = ["READ_ROWS", "Prepared", "RowSource", "basis_step", "group_moments", "prepare"]
 
 READ_ROWS = 4096
 """Rows held at once while statistics are taken."""
@@ -188,8 +188,8 @@ def _moments(
 
 def _eigenbasis(prepared: Prepared) -> tuple[Float[Tensor, "d r"], Float64[Tensor, " r"]]:
     """Axes (d, r) and variances (r,) of the z-scores, from evenly spaced rows where many."""
-    n, d = len(prepared), len(prepared.mean)
-    step = max(1, n // max(READ_ROWS, BASIS_ROWS * d))
+    d = len(prepared.mean)
+    step = basis_step(len(prepared), d)
     z = [part[(-rows.start) % step :: step] for rows, part in prepared.chunks(READ_ROWS)]
     m = sum(map(len, z))
     if m >= d:
@@ -200,6 +200,11 @@ def _eigenbasis(prepared: Prepared) -> tuple[Float[Tensor, "d r"], Float64[Tenso
     span, triangle = torch.linalg.qr(torch.cat(z).double().T)
     spread, axes = torch.linalg.eigh(triangle @ triangle.T / m)
     return (span @ axes).to(prepared.dtype), spread.clamp_min(0)
+
+
+def basis_step(n: int, d: int) -> int:
+    """Every how many rows one is taken where n rows of d features only steer a solver."""
+    return max(1, n // max(READ_ROWS, BASIS_ROWS * d))
 
 
 def group_moments(

@@ -41,7 +41,8 @@ def test_equal_sides_differ_by_exactly_nothing(spec, rows, probe):
     task, splits = class_world(spec, rows)
     splits = {s: (r, pre, pre, plain) for s, (r, pre, _, plain) in splits.items()}
     record = probe(task, splits)
-    assert len(record.comparisons) == 2 * (2 + 2)
+    # Both blocks, and each side at its best one.
+    assert len(record.comparisons) == 3 * (2 + 2)
     for one in record.comparisons:
         assert (one.delta.value, one.delta.low, one.delta.high) == (0, 0, 0)
         assert (one.delta_low_90, one.delta_high_90, one.p) == (0, 0, 1)
@@ -80,10 +81,13 @@ def test_the_predictions_file_holds_a_row_for_each_thing_predicted(spec, rows, p
     record = probe(*class_world(spec, rows))
     frame = pq.read_table(tmp_path / "results" / "planted" / "made-up" / PREDICTIONS).to_pandas()
     sides = frame.groupby(["question", "block", "probe", "side"]).size()
-    # Per question two blocks of two sides, and prior, boxes, pixels and histogram.
-    assert len(sides) == 2 * (2 * 2 + 4)
+    # Per question two sides at two blocks, at the best one, at ten strengths and on five draws;
+    # and prior, boxes, pixels and histogram.
+    assert len(sides) == 2 * (2 * (2 + 1 + 10 + 5) + 4)
     assert (sides == SPLITS["test"]).all()
-    one = frame.query("question == 'mood' and block == 1 and side == 'pre'")
+    one = frame.query(
+        "question == 'mood' and block == 1 and side == 'pre' and probe == 'logistic-l2'"
+    )
     accuracy = 100 * (one.label == one.predicted).mean()
     assert accuracy == pytest.approx(cell(record, "mood", "accuracy").pre.value)
     np.testing.assert_allclose([sum(scores) for scores in one.scores], 1, rtol=1e-5)
@@ -327,7 +331,7 @@ def test_signatures_pin_the_definitions(spec, rows, probe):
     for part in (
         "task=made-up|", "block=1|", "pool=face|", "probe=logistic-l2|", "metric=macro_f1|",
         "select=validation split, log-loss|", "pixels=paired-native-grid v1|", "seed=3|",
-        "ci=cluster bootstrap by picture x400|",
+        "ci=cluster jackknife, t, by picture|",
     ):  # fmt: skip
         assert part in signature
     assert "\n" not in signature

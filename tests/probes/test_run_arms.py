@@ -14,6 +14,7 @@ from degradation.tasks.task import Arm
 from probes.predictions import read_predictions, recompute
 from probes.runs import PREDICTIONS, read_run
 from probes.statistics.verdict import judge
+from probes.variants import is_variant
 
 
 def skewed_world(spec, rows, *, seed=0):
@@ -44,10 +45,12 @@ def test_arms_are_probed_beside_the_declared_one(spec, rows, probe, tmp_path):
     assert found == {
         ("logistic-l2", 0, False), ("logistic-l2", 1, True),
         ("logistic-l2/unweighted", 1, False), ("logistic-l2/image", 1, False),
+        ("logistic-l2/best-block", -1, False),
     }  # fmt: skip
     assert not any(one.confirmatory for one in record.comparisons if one.arm)
     assert [(one.name, one.regions, one.balanced) for one in record.task.arms] == [
         ("unweighted", ("hand",), False), ("image", ("image",), True),
+        ("best-block", ("hand",), True),
     ]  # fmt: skip
     value = {
         one.probe: one.pre.value
@@ -66,8 +69,9 @@ def test_arms_are_probed_beside_the_declared_one(spec, rows, probe, tmp_path):
     assert len({c.signature for c in record.comparisons}) == len(record.comparisons)
     folder = tmp_path / "results" / "planted" / "made-up"
     frame = pq.read_table(folder / PREDICTIONS).to_pandas()
-    assert set(frame.probe) == {
+    assert {name for name in frame.probe if not is_variant(name)} == {
         "prior", "boxes", "logistic-l2", "logistic-l2/unweighted", "logistic-l2/image",
+        "logistic-l2/best-block",
     }  # fmt: skip
     again = recompute(record, read_predictions(folder / PREDICTIONS))
     assert again == (record.baselines, record.comparisons)
@@ -103,7 +107,7 @@ def test_an_arm_whose_boxes_are_missing_takes_the_rows_that_have_them(spec, rows
         pre["hand"][:20] = post["hand"][:20] = np.nan
     record = probe(task, splits)
     n = {one.arm: one.n for one in record.comparisons}
-    assert n == {"": SPLITS["test"], "hand": SPLITS["test"] - 20}
+    assert n == {"": SPLITS["test"], "hand": SPLITS["test"] - 20, "best-block": SPLITS["test"]}
 
 
 def test_the_weights_are_those_of_scikit_learn(spec, rows, probe, tmp_path):
