@@ -1,6 +1,7 @@
 """The networks start at the linear probe, train each lane alone, and learn what lines cannot."""
 
 import numpy as np
+import pytest
 import torch
 
 from probes.diagnosis import networks
@@ -105,3 +106,23 @@ def test_attention_finds_the_one_token_that_knows():
     parameters = last(network, torch.eye(2)[torch.from_numpy(labels)], [0.0])[-1]
     predicted = network.logits(parameters, torch.arange(n))[0].argmax(1).numpy()
     assert (predicted == labels).mean() > 0.97
+
+
+@pytest.mark.slow
+def test_steps_are_those_of_adamw():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    gradients = torch.from_numpy(rng.normal(size=(20, 2, 3, 4)).astype(np.float32))
+    own = torch.from_numpy(values.copy()).requires_grad_()
+    adam = networks._Adam([own], [True], [0.0, 5.0])
+    for gradient in gradients:
+        adam.step([gradient])
+    for lane, decay in enumerate((0.0, 5.0)):
+        theirs = torch.from_numpy(values[lane].copy()).requires_grad_()
+        reference = torch.optim.AdamW(
+            [theirs], lr=networks.RATE, betas=networks.MOMENTS, weight_decay=decay
+        )
+        for gradient in gradients:
+            theirs.grad = gradient[lane].clone()
+            reference.step()
+        torch.testing.assert_close(own[lane], theirs, rtol=1e-5, atol=1e-6)
