@@ -29,6 +29,14 @@ CHANGED = (
     "features; in brackets what unrelated rows score."
 )
 
+COLUMNS = (
+    "Intervals are 95 %, by leaving out one group of clusters at a time. Unrelated rows: the mean "
+    "and the most alike of shuffles of the rows of post. Halves of pre: between two random halves "
+    "of the features of pre, a scale for how alike one encoder is to itself. Halves of the rows: "
+    "the value on each half of the clusters, of pre and of post. Mixed labels: the mean over "
+    "shuffles of the labels."
+)
+
 
 def drift_section(
     records: Sequence[DriftRecord],
@@ -206,13 +214,16 @@ def _caption(record: DriftRecord) -> str:
 
 def _all(records: Sequence[DriftRecord]) -> str:
     """Every measure of every record, then what has no value."""
-    parts = []
+    parts = [COLUMNS]
     for record in records:
         parts.append(f"**{escape(record.task.label)}**, {code(record.signature)}")
         header = ["Measure", "Question", "Block", "n", "Value", "Unrelated rows", "Halves of pre"]
         parts.append(table(header, list(_similarity_rows(record)), right=range(2, 7)))
-        header = ["Measure", "Question", "Block", "Pre", "Post", "Change", "On halves of the rows"]
-        parts.append(table(header, list(_shape_rows(record)), right=range(2, 7)))
+        header = [
+            "Measure", "Question", "Block", "Pre", "Post", "Change", "Halves of the rows",
+            "Mixed labels",
+        ]  # fmt: skip
+        parts.append(table(header, list(_shape_rows(record)), right=range(2, 8)))
         if record.missing:
             lines = (
                 f"- {escape(MEASURES[one.measure].label)}, block {one.block}"
@@ -251,6 +262,7 @@ def _shape_rows(record: DriftRecord) -> Iterator[list[str]]:
             str(one.block),
             *(_interval(number, digits) for number in (one.pre, one.post, one.change)),
             "; ".join(halves) or NONE,
+            NONE if one.null is None else _plain(one.null, digits),
         ]
 
 

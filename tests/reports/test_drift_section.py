@@ -77,6 +77,7 @@ def record(run: RunRecord) -> Callable[..., DriftRecord]:
                 measure=name, block=block, n=n, pre=around(pre), post=around(post),
                 question="expression" if name == "class_variance" else "",
                 change=around(post - pre), pre_halves=(pre, pre + 1), post_halves=(post, post),
+                null=0.001 if name == "class_variance" else None,
             )
             for name, pre, post in (("effective_rank", 56.2, 41.5), ("class_variance", 0.3, 0.02))
         ]  # fmt: skip
@@ -132,6 +133,11 @@ def test_the_table_sets_drift_beside_the_probes_delta(
     assert "- Fisher ratio in the first components, block 5, expression: post: the class" in text
     for one in record().similarities:
         assert MEASURES[one.measure].label in text
+    assert (
+        "| variance between classes, less chance | expression | 5 | 0.300 \\[0.250, 0.350\\] | "
+        "0.020 \\[−0.030, 0.070\\] | −0.280 \\[−0.330, −0.230\\] | "
+        "0.300 and 1.300; 0.020 and 0.020 | 0.001 |"
+    ) in text
 
 
 def test_a_delta_of_other_rows_or_another_block_is_not_shown(
