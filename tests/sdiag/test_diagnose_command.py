@@ -75,21 +75,17 @@ def call(cache, tmp_path, *arguments):
     return CliRunner().invoke(app, ["diagnose", *options, *arguments])
 
 
-def test_the_word_is_printed_and_both_files_are_written(cache, tmp_path):
-    done = call(cache, tmp_path, "--quick", "--task", "moods", "--model", "turned", "--block", "0")
+def test_both_files_are_written_and_json_holds_the_whole_record(cache, tmp_path):
+    done = call(cache, tmp_path, "--quick", "--json", "--task", "moods", "--model", "turned",
+                "--block", "0", "--margin", "2.5")  # fmt: skip
     assert done.exit_code == 0, done.output
-    assert "rotated" in done.stdout
+    (printed,) = json.loads(done.stdout)
     folder = tmp_path / "results" / "turned" / "moods"
     record = json.loads((folder / "diagnose.json").read_text(encoding="utf-8"))
     assert [one["word"] for one in record["questions"]] == ["rotated"]
+    assert record["margin"] == 2.5
+    assert printed == record
     assert (folder / "diagnosis.parquet").exists()
-
-
-def test_json_holds_the_whole_record(cache, tmp_path):
-    done = call(cache, tmp_path, "--quick", "--json", "--margin", "1.5")
-    (record,) = json.loads(done.stdout)
-    assert record["margin"] == 1.5
-    assert record["questions"][0]["capacity"][0]["probe"] == "logistic-l2"
 
 
 @pytest.mark.parametrize(
@@ -108,6 +104,13 @@ def test_a_mistake_is_an_error_that_says_so(cache, tmp_path, arguments, said):
     with pytest.raises(ConfigError, match=said):
         raise done.exception
     assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.slow
+def test_the_word_is_printed(cache, tmp_path):
+    done = call(cache, tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "rotated" in done.stdout
 
 
 def test_help_has_examples():

@@ -58,6 +58,7 @@ def test_where_nothing_is_to_be_gained_the_linear_probe_itself_is_chosen():
     np.testing.assert_allclose(found.scores, linear, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_both_sides_get_the_same_weights_and_order_and_equal_features_equal_bits():
     x = np.random.default_rng(3).normal(size=(120, 3)).astype(np.float32)
     labels, plan = (x[:, 0] * x[:, 1] > 0).astype(np.int64), plan_of(120)

@@ -13,7 +13,7 @@ from probes.problems import ClassProblem, Features
 from probes.selection import STRENGTHS, Plan, Stage
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.integers(2, 30), st.integers(1, 4), st.integers(0, 5))
 def test_portions_are_nested_and_never_divide_a_cluster(clusters, size, seed):
     names = np.repeat([f"c{i}" for i in range(clusters)], size).astype(object)
@@ -78,6 +78,7 @@ def test_shares_that_come_to_the_same_clusters_or_to_one_are_left_out():
     assert shares == [0.1, 0.2, 0.5, 1.0]
 
 
+@pytest.mark.slow
 def test_without_a_validation_split_folds_inside_the_portion_choose():
     x, labels, clusters, _ = world()
     folds = tuple((np.setdiff1d(np.arange(90), h), h) for h in np.split(np.arange(90), 3))
