@@ -57,12 +57,12 @@ def linear_cka(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n e"]) -> floa
         y: Features of the same rows, shape (n, e).
 
     Raises:
-        DataError: If there are fewer than 4 rows, a feature is not finite, or all rows of a side
-            but one are equal.
+        DataError: If there are fewer than 4 rows, a feature is not finite, or any two rows of a
+            side are equally alike: all rows equal, or all but one, or all at right angles.
 
     Example:
-        >>> x = np.eye(5, 3)
-        >>> linear_cka(x, 2 * x[:, ::-1])
+        >>> x = np.arange(10.0).reshape(5, 2) ** 2
+        >>> round(linear_cka(x, 3 - 2 * x[:, ::-1]), 9)
         1.0
     """
     return cka_of_sums(stream_sums(chunks_of(x, y)))
@@ -102,7 +102,7 @@ def aligned(cross: float, first: float, second: float) -> float:
         DataError: If a side has no HSIC with itself.
     """
     if first <= 0 or second <= 0:
-        raise DataError(FLAT.format(but=" or all but one"))
+        raise DataError(FLAT.format(but=" or all but one, or any two rows equally alike"))
     return float(np.clip(cross / sqrt(first * second), -1.0, 1.0))
 
 
@@ -138,9 +138,11 @@ def kernel_cka(
 
 
 def cka_of_kernels(first: Float64[np.ndarray, "n n"], second: Float64[np.ndarray, "n n"]) -> float:
-    """CKA of U-centred kernels; errors as `kernel_cka`."""
-    every = ((first, second), (first, first), (second, second))
-    return aligned(*(float(np.vdot(a, b)) for a, b in every))
+    """CKA of U-centred RBF kernels; errors as `kernel_cka`."""
+    own = [float(np.vdot(kernel, kernel)) for kernel in (first, second)]
+    # Entries of the kernels were at most 1, so what rounding leaves of equal ones is known.
+    floor = (len(first) * 1e-14) ** 2
+    return aligned(float(np.vdot(first, second)), *(0.0 if one <= floor else one for one in own))
 
 
 def distances(x: Float[np.ndarray, "n d"]) -> Float64[np.ndarray, "n n"]:

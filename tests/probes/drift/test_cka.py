@@ -115,8 +115,9 @@ def test_u_centred_rows_sum_to_zero():
         (np.full((9, 2), 0.1), "differ between rows"),
         (np.eye(9, 2) * [[1, 0]], "differ between rows"),
         (np.full((9, 2), np.inf), "NaN or infinity"),
+        (np.eye(9), "equally alike|equal, so that"),
     ],
-    ids=["three rows", "constant", "all but one equal", "infinite"],
+    ids=["three rows", "constant", "all but one equal", "infinite", "right angles"],
 )
 def test_what_it_cannot_measure_is_refused(measure, x, words):
     y = np.random.default_rng(0).normal(size=(len(x), 2))
