@@ -9,6 +9,7 @@ from degradation.axes import SIDES
 from degradation.errors import DataError
 from probes.diagnosis.capacity import NetworkReadout
 from probes.diagnosis.measured import ATTENTIVE, MLP, Measured, portion_name
+from probes.diagnosis.networks import ROUNDS
 from probes.diagnosis.records import (
     Capacity,
     CodeLength,
@@ -150,7 +151,7 @@ def _chosen(readout: NetworkReadout) -> str:
     """Weight decay and length of training of each stage."""
     each = zip(readout.decays, readout.rounds, strict=True)
     return "; ".join(
-        f"decay {decay:g}, {rounds} of 8 rounds" if rounds else "the linear probe itself"
+        f"decay {decay:g}, {rounds} of {ROUNDS} rounds" if rounds else "the linear probe itself"
         for decay, rounds in each
     )
 

@@ -16,7 +16,7 @@ from probes.predictions import read_predictions
 from probes.runs import read_analysis
 from probes.summary import summarise
 
-SMALL = Settings(Grid((1.0,), 2), Grid((0.0,), 1), (0.5, 1.0), 2, 1)
+SMALL = Settings(Grid((1.0,), 1), Grid((0.0,), 1), (0.5, 1.0), 2, 1)
 
 
 @pytest.fixture
