@@ -263,20 +263,18 @@ def _delta(value: Estimate | None) -> str:
 
 
 def _per_cent(value: Estimate | None) -> str:
-    if value is None:
-        return NONE
-    return _minus(f"{value.value:.0f} % [{value.low:.0f}, {value.high:.0f}]")
+    return NONE if value is None else _written(value, 0, "{:.0f} % [{:.0f}, {:.0f}]")
 
 
 def _times(value: Estimate | None) -> str:
-    if value is None:
-        return NONE
-    return _minus(f"{value.value:.2f}× [{value.low:.2f}, {value.high:.2f}]")
+    return NONE if value is None else _written(value, 2, "{:.2f}× [{:.2f}, {:.2f}]")
 
 
 def _bits(value: Estimate) -> str:
-    return _minus(f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}]")
+    return _written(value, 2, "{:.2f} [{:.2f}, {:.2f}]")
 
 
-def _minus(text: str) -> str:
-    return text.replace("-", "−")
+def _written(value: Estimate, digits: int, form: str) -> str:
+    """A number with its interval, with a true minus and without a negative zero."""
+    rounded = (round(x, digits) + 0.0 for x in (value.value, value.low, value.high))
+    return form.format(*rounded).replace("-", "−")

@@ -42,12 +42,12 @@ class Named(NamedTuple):
     found: QuestionDiagnosis
 
 
-_GREEN, _PURPLE, _BROWN = (sns.color_palette("colorblind").as_hex()[i] for i in (2, 4, 5))
+_GREEN, _PURPLE, _BROWN, _SKY = (sns.color_palette("colorblind").as_hex()[i] for i in (2, 4, 5, 9))
 LINEAR: Look = {"color": INK, "marker": "o", "markerfacecolor": INK}
 PROBES: dict[str, Look] = {
     "linear": LINEAR,
     "MLP": {"color": _PURPLE, "marker": "^", "markerfacecolor": "white"},
-    "attentive": {"color": _GREEN, "marker": "s", "markerfacecolor": _GREEN},
+    "attentive": {"color": _SKY, "marker": "P", "markerfacecolor": _SKY},
 }
 MAPS: dict[str, Look] = {
     "as they are": {"color": MUTED, "marker": "x", "markerfacecolor": MUTED},

@@ -171,12 +171,18 @@ def _how_much_is_left(found: Evidence, reasons: list[str]) -> tuple[Word, tuple[
 
 
 def _points(value: Estimate) -> str:
-    return f"{value.value:+.1f} [{value.low:+.1f}, {value.high:+.1f}]".replace("-", "−")
+    return _written(value, 1, "{:+.1f} [{:+.1f}, {:+.1f}]")
 
 
 def _per_cent(value: Estimate) -> str:
-    return f"{value.value:.0f} % [{value.low:.0f}, {value.high:.0f}]".replace("-", "−")
+    return _written(value, 0, "{:.0f} % [{:.0f}, {:.0f}]")
 
 
 def _times(value: Estimate) -> str:
-    return f"{value.value:.2f} [{value.low:.2f}, {value.high:.2f}] times".replace("-", "−")
+    return _written(value, 2, "{:.2f} [{:.2f}, {:.2f}] times")
+
+
+def _written(value: Estimate, digits: int, form: str) -> str:
+    """A number with its interval, with a true minus and without a negative zero."""
+    rounded = (round(x, digits) + 0.0 for x in (value.value, value.low, value.high))
+    return form.format(*rounded).replace("-", "−")

@@ -81,3 +81,9 @@ def test_reasons_carry_the_numbers_and_what_an_attentive_probe_still_finds():
     assert "20 % [15, 25]" in said
     assert "An attentive probe has 95 % [93, 97] back" in said
     assert "attentive" not in " ".join(diagnose(GONE, margin=2.0)[1])
+
+
+def test_there_is_no_negative_zero():
+    said = " ".join(diagnose(replace(NOTHING_LOST, linear=numbers(-0.01, 0.02)), margin=2.0)[1])
+    assert "−0.0 " not in said
+    assert "+0.0 [+0.0, +0.0]" in said
