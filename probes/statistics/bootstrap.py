@@ -23,10 +23,9 @@ from scipy.stats import norm
 
 from degradation.errors import DataError
 from probes.metrics import Metric, Outcome
-from probes.records import Estimate
 from probes.statistics.clusters import Slot, finished, group_rows, ranked_slots, row_sums
 
-__all__ = ["bca", "estimate", "interval", "resample", "stream", "two_sided_p"]
+__all__ = ["bca", "interval", "resample", "stream"]
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -192,20 +191,3 @@ def _defined(values: Float64[np.ndarray, " draws"]) -> Float64[np.ndarray, " som
             "use more rows or another metric."
         )
     return defined
-
-
-def estimate(value: float, values: Float64[np.ndarray, " draws"]) -> Estimate:
-    """A number with the 95 % percentile interval of its draws, both in the unit given."""
-    low, high = interval(values, 0.95)
-    return Estimate(value=float(value), low=low, high=high)
-
-
-def two_sided_p(deltas: Float64[np.ndarray, " draws"]) -> float:
-    """The p of a zero difference: (1 + 2 min(#<= 0, #>= 0)) / (draws + 1), at most 1.
-
-    The added one keeps it above 0, since finitely many draws cannot show an impossibility. Draws
-    that are NaN do not count.
-    """
-    defined = deltas[~np.isnan(deltas)]
-    tail = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
-    return min(1.0, (1 + 2 * tail) / (len(defined) + 1))

@@ -145,18 +145,7 @@ def contrast(members: Sequence[Measured], *, pair: str, row_list: str = "", seed
     return Contrast(
         pair=pair,
         row_list=row_list,
-        parts=tuple(
-            ContrastPart(
-                task=one.task,
-                question=one.question,
-                social=one.social,
-                metric=one.metric.name,
-                label=one.metric.label,
-                delta=change.points.value,
-                relative=None if change.relative is None else change.relative.value,
-            )
-            for one, change in zip(members, changes, strict=True)
-        ),
+        parts=tuple(map(_part, members, changes)),
         social=_mean(changes, kinds, True),
         control=_mean(changes, kinds, False),
         difference=_estimate(value, found),
@@ -189,6 +178,19 @@ class _Change:
     points: _Form
     relative: _Form | None
     not_relative: str = ""
+
+
+def _part(one: Measured, change: _Change) -> ContrastPart:
+    """One question in the record."""
+    return ContrastPart(
+        task=one.task,
+        question=one.question,
+        social=one.social,
+        metric=one.metric.name,
+        label=one.metric.label,
+        delta=change.points.value,
+        relative=None if change.relative is None else change.relative.value,
+    )
 
 
 def _few_enough(members: Sequence[Measured], every: np.ndarray, seed: int) -> Sequence[Measured]:

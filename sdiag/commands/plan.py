@@ -1,6 +1,6 @@
 """`sdiag plan`: how many test images a question takes, before they are collected."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from math import isnan
 from pathlib import Path
 from typing import Annotated
@@ -73,48 +73,63 @@ def plan(
     Both sides are read on the same images, which takes far fewer than two separate samples: only
     images that change sides count. Numbers are rounded to the nearest image.
     """
+    aim = _Aim(drop, margin, alpha, power, comparisons)
     if pilot is not None:
-        _from_pilot(
-            pilot, drop, margin, alpha=alpha, power=power, comparisons=comparisons, as_json=json
-        )
+        _from_pilot(pilot, aim, as_json=json)
         return
-    from probes.statistics.power import (
-        design_effect,
-        detectable_drop,
-        equivalence_rows,
-        paired_rows,
-        unpaired_rows,
-    )
+    from probes.statistics.power import design_effect, unpaired_rows
 
     effect, level = design_effect(rows_per_cluster, correlation), alpha / comparisons
-    apart = effect * unpaired_rows(score / 100, drop / 100, alpha=level, power=power)
-    rows = []
+    apart = round(effect * unpaired_rows(score / 100, drop / 100, alpha=level, power=power))
     usual = [rate for rate in (10.0, 15.0, 25.0, 35.0) if rate >= drop] or [drop]
-    for rate in flips or usual:
-        paired = effect * paired_rows(drop / 100, rate / 100, alpha=level, power=power)
-        row = {
-            "flips": rate,
-            "paired": round(paired),
-            "unpaired": round(apart),
-            "equivalence": round(
-                effect * equivalence_rows(margin / 100, rate / 100, alpha=alpha, power=power)
-            ),
-        }
-        if images is not None:
-            seen = 100 * detectable_drop(images / effect, rate / 100, alpha=level, power=power)
-            row["detectable"] = None if isnan(seen) else seen
-        rows.append(row)
-    head = (
-        f"Images for a drop of {drop:g} points with {100 * power:g} % power at a two-sided level "
-        f"of {alpha:g}{f', Holm over {comparisons}' if comparisons > 1 else ''}"
-        f"{f', design effect {effect:.3g}' if effect > 1 else ''}:"
-    )
-    lines = [head, "", _header(images, margin)]
+    rows = [_row(rate, aim, effect, apart, images) for rate in flips or usual]
+    design = f"{aim.text}, design effect {effect:.3g}" if effect > 1 else aim.text
+    lines = [f"Images for {design}:", "", _header(images, margin)]
     lines += [_line(row, images) for row in rows]
     lines += ["", f"Unpaired: of each of two separate samples, from a score of {score:g}."]
-    found = {"drop": drop, "alpha": alpha, "power": power, "comparisons": comparisons,
-             "design_effect": effect, "margin": margin, "images": images, "rows": rows}  # fmt: skip
+    found = asdict(aim) | {"design_effect": effect, "images": images, "rows": rows}
     emit(found, "\n".join(lines), as_json=json)
+
+
+@dataclass(frozen=True, slots=True)
+class _Aim:
+    """What is to be seen, and how surely; in points and as fractions."""
+
+    drop: float
+    margin: float
+    alpha: float
+    power: float
+    comparisons: int
+
+    @property
+    def text(self) -> str:
+        """The aim in words."""
+        many = f", Holm over {self.comparisons}" if self.comparisons > 1 else ""
+        return (
+            f"a drop of {self.drop:g} points with {100 * self.power:g} % power at a two-sided "
+            f"level of {self.alpha:g}{many}"
+        )
+
+
+def _row(
+    rate: float, aim: _Aim, effect: float, unpaired: int, images: int | None
+) -> dict[str, float | None]:
+    """The figures at one flip rate, in %."""
+    from probes.statistics.power import detectable_drop, equivalence_rows, paired_rows
+
+    flips, level = rate / 100, aim.alpha / aim.comparisons
+    paired = effect * paired_rows(aim.drop / 100, flips, alpha=level, power=aim.power)
+    equal = effect * equivalence_rows(aim.margin / 100, flips, alpha=aim.alpha, power=aim.power)
+    row: dict[str, float | None] = {
+        "flips": rate,
+        "paired": round(paired),
+        "unpaired": unpaired,
+        "equivalence": round(equal),
+    }
+    if images is not None:
+        seen = 100 * detectable_drop(images / effect, flips, alpha=level, power=aim.power)
+        row["detectable"] = None if isnan(seen) else seen
+    return row
 
 
 def _header(images: int | None, margin: float) -> str:
@@ -133,48 +148,30 @@ def _line(row: dict[str, float | None], images: int | None) -> str:
     return f"{text}  {'none: too few flips' if seen is None else f'{seen:.2f} points':>24}"
 
 
-def _from_pilot(
-    pilot: Path,
-    drop: float,
-    margin: float,
-    *,
-    alpha: float,
-    power: float,
-    comparisons: int,
-    as_json: bool,
-) -> None:
+def _from_pilot(pilot: Path, aim: _Aim, *, as_json: bool) -> None:
     """The same figures for each declared comparison of finished runs."""
     from probes.statistics.pilot import pilot_rows
     from reports.load import read_records
 
-    rows = pilot_rows(
-        read_records(pilot),
-        drop=drop,
-        margin=margin,
-        alpha=alpha,
-        power=power,
-        comparisons=comparisons,
-    )
-    head = (
-        f"Images of the pilot's kind for a drop of {drop:g} points with {100 * power:g} % power at "
-        f"a two-sided level of {alpha:g}"
-        f"{f', Holm over {comparisons}' if comparisons > 1 else ''}:"
-    )
-    name = max(len(f"{row.pair} {row.task} {row.question}") for row in rows)
+    rows = pilot_rows(read_records(pilot), **asdict(aim))
+    names = [f"{row.pair} {row.task} {row.question}" for row in rows]
+    width = max(map(len, names))
     lines = [
-        head,
+        f"Images of the pilot's kind for {aim.text}:",
         "",
-        f"{'pilot':<{name}}  {'images':>7}  {'flips':>7}  {'design':>6}  {'needed':>8}  "
-        f"{'drop seen':>9}  {f'equivalent ±{margin:g}':>14}",
+        f"{'pilot':<{width}}  {'images':>7}  {'flips':>7}  {'design':>6}  {'needed':>8}  "
+        f"{'drop seen':>9}  {f'equivalent ±{aim.margin:g}':>14}",
     ]
-    for row in rows:
+    for name, row in zip(names, rows, strict=True):
         flips = "–" if row.flips is None else f"{row.flips:.1f} %"
         effect = "–" if row.design_effect is None else f"{row.design_effect:.2f}"
         lines.append(
-            f"{f'{row.pair} {row.task} {row.question}':<{name}}  {row.images:>7,}  {flips:>7}  "
-            f"{effect:>6}  {round(row.needed):>8,}  {row.detectable:>9.2f}  "
-            f"{round(row.equivalence):>14,}"
+            f"{name:<{width}}  {row.images:>7,}  {flips:>7}  {effect:>6}  {round(row.needed):>8,}  "
+            f"{row.detectable:>9.2f}  {round(row.equivalence):>14,}"
         )
-    lines += ["", "Design: the variance over that of independent images. Drop seen: in points, with"
-              " as many images as the pilot's."]  # fmt: skip
+    lines += [
+        "",
+        "Design: the variance over that of independent images.",
+        "Drop seen: in points, with as many images as the pilot's.",
+    ]
     emit([asdict(row) for row in rows], "\n".join(lines), as_json=as_json)

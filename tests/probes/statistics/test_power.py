@@ -59,7 +59,7 @@ def test_scores_and_clusters_out_of_range_are_refused():
     assert design_effect(1.0, 0.9) == 1
 
 
-def simulated(clusters, planted, changing, word, *, rows=1, correlation=0.0, count=1200):
+def simulated(clusters, planted, changing, word, *, rows=1, correlation=0.0, count=800):
     world = World("accuracy", clusters, rows, correlation, planted, changing)
     return rates(world, draw(world, count, stream(0, f"{world}")))[word]
 
