@@ -163,7 +163,9 @@ class Baseline(Record):
     question: str
     name: str
     """`prior`, `boxes`, `pixels`, `histogram`; for gaze `centre`, `head-position`, `pixels`
-    and, where rows have several annotators, `human`: one of them against the others."""
+    and, where rows have several annotators, `human`: one of them against the others. For both, at
+    the declared block, `random-tower`: the same architecture with fresh weights; and
+    `shuffled-pre`, `shuffled-post`: the features of a side with labels of other clusters."""
     metric: str
     estimate: Estimate
 

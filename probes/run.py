@@ -11,10 +11,12 @@ import numpy as np
 from degradation.axes import SIDES, Side
 from degradation.cache import PairEntry
 from degradation.errors import CacheError, ConfigError
+from probes.asking import Asked, Extras, ask
 from probes.cards import pair_card, task_card, tool_version
+from probes.controls import LEAK, suspicious
 from probes.metrics import Metric, resolve
 from probes.predictions import encode
-from probes.questions import Asked, Extras, ask, declared_arm
+from probes.questions import declared_arm
 from probes.records import (
     Baseline,
     ClassCard,
@@ -69,7 +71,7 @@ def probe_pair(
         row_list: Name of the row lists, one a split, whose rows alone are used; empty for all.
         curve: Whether to read the declared block with every strength, for the tuning curve.
         refits: How often to fit it on training clusters drawn anew, for the variance that comes
-            from training; 0 or 2 to `probes.selection.REFITS`.
+            from training; 0, or 3 to `probes.selection.REFITS`.
         device: Where the probes are fitted: `cpu`, `cuda`, `cuda:1`.
 
     Returns:
@@ -106,6 +108,8 @@ def probe_pair(
         metrics_of = wanted[found.question]
         one = summarise(found.predictions, metrics_of, draws=draws, seed=seed)
         baselines += one.baselines
+        for fault in suspicious(one.baselines, metrics_of):
+            log.warning("%s: %s. %s", found.question, fault, LEAK)
         undefined += [
             Undefined(question=found.question, arm=found.arm.name, metric=name, reason=reason)
             for name, reason in one.undefined.items()

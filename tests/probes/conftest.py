@@ -111,8 +111,13 @@ def rows():
 
 @pytest.fixture
 def probe(write_world, tmp_path):
-    def run(task, splits, *, draws=400, pair="planted", block=None, random=None, **options):
+    def run(
+        task, splits, *, draws=400, pair="planted", block=None, random=None, beside=False, **options
+    ):
+        """`beside`: whether to read the tuning curve and refits too, which takes most time."""
         root = write_world(task, splits, pair=pair, block=block, random=random)
+        if not beside:
+            options = {"curve": False, "refits": 0} | options
         return probe_pair(
             root, task.name, pair, results=tmp_path / "results", draws=draws, **options
         )

@@ -1,18 +1,22 @@
 """Baselines that an honest probe is held against: shuffled labels, and an untrained tower."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run_worlds import MOODS, SPLITS, D, class_world
+from run_worlds import MOODS, SPLITS, D, baseline, class_world, gaze_world
 
 from degradation.cache import PairEntry, open_features, pairs, write_pair
 from degradation.errors import PairingError
+from probes import controls
 from probes.controls import SHUFFLES, label_donors, shuffled_scores, suspicious
 from probes.metrics import resolve
+from probes.predictions import read_predictions, recompute
 from probes.records import Baseline, Estimate
+from probes.runs import PREDICTIONS
 from probes.selection import make_plan
 from probes.table import open_pair
 
@@ -136,6 +140,69 @@ def untrained_world(spec, rows, **options):
     return task, splits, random
 
 
+def test_shuffled_labels_are_at_chance_where_the_real_ones_are_read(spec, rows, probe):
+    record = probe(*class_world(spec, rows), blocks=[1])
+    for question, classes in (("mood", 3), ("size", 2)):
+        (real,) = [
+            c for c in record.comparisons if (c.question, c.metric) == (question, "accuracy")
+        ]
+        for side in ("pre", "post"):
+            (one,) = [
+                b.estimate
+                for b in record.baselines
+                if (b.question, b.name, b.metric) == (question, f"shuffled-{side}", "accuracy")
+            ]
+            assert one.low < 100 / classes < one.high
+            assert one.high < getattr(real, side).low
+
+
+def test_shuffled_gaze_is_no_better_than_the_centre(spec, rows, probe):
+    record = probe(*gaze_world(spec, rows), blocks=[1])
+    real = record.comparisons[0].pre.value
+    for side in ("pre", "post"):
+        shuffled = baseline(record, "gaze", f"shuffled-{side}", "average_l2_error")
+        assert shuffled > baseline(record, "gaze", "centre", "average_l2_error") - 1
+        assert shuffled > 1.5 * real
+
+
+def test_the_untrained_tower_is_read_as_the_sides_are(spec, rows, probe, tmp_path):
+    task, splits, random = untrained_world(spec, rows)
+    record = probe(task, splits, random=random, blocks=[1])
+    untrained = {q: baseline(record, q, "random-tower", "accuracy") for q in ("mood", "size")}
+    assert 45 < untrained["mood"] < 75
+    assert untrained["size"] < 65
+    # The same features as a side give the same number: same rows, regions, block and selection.
+    as_side = {s: (r, random[s], random[s], plain) for s, (r, _, _, plain) in splits.items()}
+    again = probe(task, as_side, pair="side", blocks=[1])
+    (same,) = [
+        c for c in again.comparisons if (c.question, c.metric, c.block) == ("mood", "accuracy", 1)
+    ]
+    assert same.pre.value == untrained["mood"]
+    folder = tmp_path / "results" / "planted" / task.name
+    predictions = read_predictions(folder / PREDICTIONS)
+    assert recompute(record, predictions) == (record.baselines, record.comparisons)
+    controls = {one.probe for one in predictions if one.side == "none"}
+    assert {"random-tower", "shuffled-pre", "shuffled-post"} <= controls
+
+
+def test_controls_are_read_at_the_declared_block_only(spec, rows, probe):
+    task, splits, random = untrained_world(spec, rows)
+    record = probe(task, splits, random=random, blocks=[0])  # 1 is declared
+    names = {one.name for one in record.baselines}
+    assert names == {"prior", "boxes", "pixels", "histogram"}
+
+
+def test_other_baselines_and_the_sides_do_not_notice(spec, rows, probe):
+    task, splits, random = untrained_world(spec, rows)
+    without = probe(task, splits, blocks=[1])
+    with_tower = probe(task, splits, random=random, pair="tower", blocks=[1])
+    kept = tuple(one for one in with_tower.baselines if one.name != "random-tower")
+    assert kept == without.baselines
+    numbers = [[c.model_dump(exclude={"signature"}) for c in one.comparisons]
+               for one in (without, with_tower)]  # fmt: skip
+    assert numbers[0] == numbers[1]
+
+
 def test_a_tower_of_some_splits_is_none(spec, rows, write_world):
     task, splits, random = untrained_world(spec, rows)
     root = write_world(task, splits, random=random)
@@ -150,6 +217,20 @@ def test_a_tower_of_some_splits_is_none(spec, rows, write_world):
     write_pair(root, PairEntry(**fields | {"random": entries["test"].random}))
     with pytest.raises(PairingError, match="hold other rows"):
         open_pair(root, task.name, "planted")
+
+
+def test_a_fit_that_sees_true_labels_is_told(spec, rows, probe, monkeypatch, caplog):
+    with caplog.at_level(logging.WARNING):
+        probe(*class_world(spec, rows), blocks=[1])
+    assert not caplog.records
+    monkeypatch.setattr(
+        controls, "label_donors", lambda clusters, rows, *, rng: np.arange(len(clusters))
+    )
+    with caplog.at_level(logging.WARNING):
+        probe(*class_world(spec, rows), blocks=[1], pair="leaky")
+    said = [one.getMessage() for one in caplog.records]
+    assert any(line.startswith("mood: shuffled-pre reaches accuracy") for line in said)
+    assert all("true labels reached it some other way" in line for line in said)
 
 
 def test_only_metrics_in_which_chance_is_the_prior_raise_suspicion():

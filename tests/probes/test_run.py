@@ -78,12 +78,12 @@ def test_every_number_can_be_recomputed_from_the_files(spec, rows, probe, tmp_pa
 
 
 def test_the_predictions_file_holds_a_row_for_each_thing_predicted(spec, rows, probe, tmp_path):
-    record = probe(*class_world(spec, rows))
+    record = probe(*class_world(spec, rows), beside=True)
     frame = pq.read_table(tmp_path / "results" / "planted" / "made-up" / PREDICTIONS).to_pandas()
     sides = frame.groupby(["question", "block", "probe", "side"]).size()
     # Per question two sides at two blocks, at the best one, at ten strengths and on five draws;
-    # and prior, boxes, pixels and histogram.
-    assert len(sides) == 2 * (2 * (2 + 1 + 10 + 5) + 4)
+    # and prior, boxes, pixels, histogram and the shuffled labels of both.
+    assert len(sides) == 2 * (2 * (2 + 1 + 10 + 5) + 4 + 2)
     assert (sides == SPLITS["test"]).all()
     one = frame.query(
         "question == 'mood' and block == 1 and side == 'pre' and probe == 'logistic-l2'"
@@ -100,9 +100,9 @@ def test_baselines_stay_at_chance_where_nothing_is_to_be_read(spec, rows, probe)
     assert names == {
         (question, name)
         for question in ("mood", "size")
-        for name in ("prior", "boxes", "pixels", "histogram")
+        for name in ("prior", "boxes", "pixels", "histogram", "shuffled-pre", "shuffled-post")
     }
-    for name in ("prior", "boxes", "pixels", "histogram"):
+    for _, name in names:
         assert baseline(record, "mood", name, "accuracy") < 50
 
 
@@ -116,7 +116,8 @@ def test_boxes_are_read_where_they_tell(spec, rows, probe):
 def test_without_pictures_their_baselines_are_skipped(spec, rows, probe):
     task, splits = class_world(spec, rows)
     splits = {s: (r, pre, post, None) for s, (r, pre, post, _) in splits.items()}
-    assert {one.name for one in probe(task, splits).baselines} == {"prior", "boxes"}
+    names = {one.name for one in probe(task, splits).baselines}
+    assert names == {"prior", "boxes", "shuffled-pre", "shuffled-post"}
 
 
 def test_gaze_is_read_better_before_than_after_and_than_without_features(spec, rows, probe):

@@ -71,7 +71,7 @@ def test_arms_are_probed_beside_the_declared_one(spec, rows, probe, tmp_path):
     frame = pq.read_table(folder / PREDICTIONS).to_pandas()
     assert {name for name in frame.probe if not is_variant(name)} == {
         "prior", "boxes", "logistic-l2", "logistic-l2/unweighted", "logistic-l2/image",
-        "logistic-l2/best-block",
+        "logistic-l2/best-block", "shuffled-pre", "shuffled-post",
     }  # fmt: skip
     again = recompute(record, read_predictions(folder / PREDICTIONS))
     assert again == (record.baselines, record.comparisons)
