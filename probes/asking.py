@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
+from math import inf
 
 import numpy as np
 from jaxtyping import Bool, Float64
@@ -26,7 +27,8 @@ from probes.questions import (
     prepare_question,
 )
 from probes.selection import Plan, Readout, read_out
-from probes.table import Table
+from probes.solver.prepared import READ_ROWS
+from probes.table import Table, TableRows
 from probes.variants import BEST_BLOCK, refit_probe, strength_probe
 
 __all__ = ["Asked", "Extras", "ask"]
@@ -75,6 +77,8 @@ class Extras:
         refits: How often to draw the training clusters anew, at most `probes.selection.REFITS`.
         best_block: Whether to add the arm `best-block`.
         device: Where the probes are fitted.
+        memory: Bytes of features of a block that may be held; larger ones are read from disk at
+            each pass, except those that gaze is read from.
     """
 
     block: int | None = None
@@ -82,6 +86,7 @@ class Extras:
     refits: int = 0
     best_block: bool = False
     device: str = "cpu"
+    memory: float = inf
 
 
 NO_EXTRAS = Extras()
@@ -163,9 +168,11 @@ def _read(
     """Put questions about the same regions to every block and side."""
     for block in sorted({block for one, _ in members for block in blocks[one.arm]}):
         for side in SIDES:
-            x = table.pooled(side, block, regions)
-            features = Features(x, extras.device)
-            finite = np.isfinite(x).all(axis=1)
+            source = table.on_disk(side, block, regions)
+            gaze = any(isinstance(one, GazeQuestion) for one, _ in members)
+            small = 4 * np.prod(source.shape) <= extras.memory
+            x = table.pooled(side, block, regions) if small or gaze else source
+            features, finite = Features(x, extras.device), _finite_rows(x)
             for one, found in members:
                 if block not in blocks[one.arm]:
                     continue
@@ -217,11 +224,17 @@ def _read_untrained(
     x = table.untrained(extras.block, regions)
     if x is None:
         return
-    features, finite = Features(x, extras.device), np.isfinite(x).all(axis=1)
+    features, finite = Features(x, extras.device), _finite_rows(x)
     for one, found in members:
         _check_finite(table, one, finite, f"the random tower at block {extras.block}")
         scores = read_out(one.problem(features), one.plan).scores
         found.predictions.append(one.prediction(-1, "random-tower", "none", scores))
+
+
+def _finite_rows(x: np.ndarray | TableRows) -> Bool[np.ndarray, " n"]:
+    """Which rows have finite features only, some rows at a time."""
+    starts = range(0, x.shape[0], READ_ROWS)
+    return np.concatenate([np.isfinite(x[k : k + READ_ROWS]).all(axis=1) for k in starts])
 
 
 def _check_finite(table: Table, one: Question, finite: Bool[np.ndarray, " n"], where: str) -> None:

@@ -9,7 +9,8 @@ from jaxtyping import Float, Float32, Float64, Int64
 from probes.gaze import GazePath, fit_gaze
 from probes.selection import Counts, Trials
 from probes.solver.logistic import Certificate, LogisticPath, fit_logistic
-from probes.solver.prepared import Prepared, RowSource, prepare
+from probes.solver.prepared import Prepared, prepare
+from probes.table import TableRows
 
 __all__ = ["ClassProblem", "Features", "GazeProblem", "balanced_weights"]
 
@@ -29,11 +30,12 @@ class Features:
     It keeps two: of the training rows, and of those with the validation rows.
 
     Attributes:
-        x: Shape (n, d); NaN only in rows that no question uses. An array, or a source on disk.
+        x: Shape (n, d); NaN only in rows that no question uses. Those of a table on disk are read
+            at each pass, some at a time.
         device: Where the fits are computed.
     """
 
-    x: Float[np.ndarray, "n d"] | RowSource
+    x: Float[np.ndarray, "n d"] | TableRows
     device: str = "cpu"
     _prepared: dict[bytes, Prepared] = field(default_factory=dict, repr=False)
 
@@ -43,8 +45,12 @@ class Features:
         if key not in self._prepared:
             while len(self._prepared) > 1:
                 del self._prepared[next(iter(self._prepared))]
-            self._prepared[key] = prepare(self.x[rows], device=self.device)
+            self._prepared[key] = prepare(self.only(rows), device=self.device)
         return self._prepared[key]
+
+    def only(self, rows: Int64[np.ndarray, " k"]) -> Float[np.ndarray, "k d"] | TableRows:
+        """Some rows, read or still on disk as all of them are."""
+        return self.x[rows] if isinstance(self.x, np.ndarray) else self.x.only(rows)
 
 
 def balanced_weights(labels: Int64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
@@ -148,7 +154,7 @@ class FittedClasses:
 
     def scores(self, rows: Int64[np.ndarray, " k"]) -> Float64[np.ndarray, "b k c"]:
         """Class probabilities."""
-        return self.path.probabilities(self.problem.features.x[rows])
+        return self.path.probabilities(self.problem.features.only(rows))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,7 @@ def probe_pair(
     curve: bool = True,
     refits: int = 5,
     device: str = "cpu",
+    memory: float | None = None,
 ) -> RunRecord:
     """Probe both sides of a pair on one task and write the result.
 
@@ -73,6 +75,8 @@ def probe_pair(
         refits: How often to fit it on training clusters drawn anew, for the variance that comes
             from training; 0, or 3 to `probes.selection.REFITS`.
         device: Where the probes are fitted: `cpu`, `cuda`, `cuda:1`.
+        memory: Bytes of features of a block that may be held, an eighth of the machine's memory
+            by default (a fit holds some copies); larger ones are read from disk at each pass.
 
     Returns:
         The record, as written.
@@ -93,7 +97,14 @@ def probe_pair(
     beside = tuple(block for block in blocks if named is not None or block == declared)
     plan = {declared_arm(table.spec): blocks}
     plan |= {arm: beside for arm in table.spec.arms if arms and beside}
-    extras = Extras(declared if declared in blocks else None, curve, refits, arms, device)
+    extras = Extras(
+        block=declared if declared in blocks else None,
+        curve=curve,
+        refits=refits,
+        best_block=arms,
+        device=device,
+        memory=_physical_memory() / 8 if memory is None else memory,
+    )
     asked, refused = ask(table, list(wanted), plan, seed=seed, extras=extras)
     run = _Run(table, entry, table.cards(), declared=declared, seed=seed, draws=draws)
     baselines: list[Baseline] = []
@@ -141,6 +152,11 @@ def probe_pair(
     )
     write_run(results / pair / record.task.label, record, data)
     return record
+
+
+def _physical_memory() -> int:
+    """Bytes of memory of the machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _chosen_blocks(table: Table, blocks: Sequence[int] | None) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from degradation.row_lists import read_row_list
 from degradation.tasks.task import Rows, TaskSpec
 from probes.records import SplitCard
 
-__all__ = ["Table", "box_features", "open_pair", "open_table"]
+__all__ = ["Table", "TableRows", "box_features", "open_pair", "open_table"]
 
 ORDER = ("train", "val", "test", "all")
 COARSE_GRID = (16, 16)
@@ -81,8 +81,15 @@ class Table:
 
     def pooled(self, side: Side, block: int, regions: Sequence[str]) -> Float32[np.ndarray, "n d"]:
         """Regions on one side and block, concatenated."""
-        own = {split: sides[side] for split, sides in self.features.items()}
-        return self._stacked(own, block, regions)
+        return self.on_disk(side, block, regions).take(np.arange(len(self.ids)))
+
+    def on_disk(self, side: Side, block: int, regions: Sequence[str]) -> "TableRows":
+        """The same as a source that is read when it is sliced."""
+        own = tuple(sides[side] for sides in self.features.values())
+        taken = self.chosen.values() if self.chosen else (np.arange(len(one.rows)) for one in own)
+        positions = tuple(taken)
+        part = np.repeat(np.arange(len(own)), [len(one) for one in positions])
+        return TableRows(own, block, tuple(regions), part, np.concatenate(positions))
 
     def reference(self, region: str) -> Float32[np.ndarray, "n d"] | None:
         """`pixels` or `histogram`; None where the pictures were not kept."""
@@ -142,6 +149,53 @@ class Table:
                 left_out=dict(sorted(counts.items())),
             )
         return cards
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableRows:
+    """Pooled features of rows of a table, read from the cache when they are asked for.
+
+    Attributes:
+        parts: The features of each split.
+        block: Block of the encoder.
+        regions: Concatenated in this order.
+        part: Split of each row, shape (n,).
+        position: Row of that split, shape (n,).
+    """
+
+    parts: tuple[Features, ...]
+    block: int
+    regions: tuple[str, ...]
+    part: Int64[np.ndarray, " n"]
+    position: Int64[np.ndarray, " n"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and features, (n, d)."""
+        return len(self.part), self.parts[0].width(self.regions)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of what is read, whatever is stored."""
+        return np.dtype(np.float32)
+
+    def __getitem__(self, rows: slice) -> Float32[np.ndarray, "m d"]:
+        """The rows of a slice."""
+        return self.take(np.arange(*rows.indices(len(self.part))))
+
+    def take(self, rows: Int64[np.ndarray, " m"]) -> Float32[np.ndarray, "m d"]:
+        """Any rows, in their order."""
+        part, position = self.part[rows], self.position[rows]
+        read = np.empty((len(rows), self.shape[1]), dtype=np.float32)
+        for k, features in enumerate(self.parts):
+            here = np.nonzero(part == k)[0]
+            if len(here):
+                read[here] = features.pooled_at(self.block, self.regions, position[here])
+        return read
+
+    def only(self, rows: Int64[np.ndarray, " m"]) -> "TableRows":
+        """A source of some rows, which are still not read."""
+        return replace(self, part=self.part[rows], position=self.position[rows])
 
 
 def open_pair(root: Path, task: str, pair: str, *, row_list: str = "") -> tuple[Table, PairEntry]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int64, UInt8
 
 from degradation.cache.files import LOCK
 from degradation.cache.index import read_rows
@@ -97,6 +97,22 @@ class Features:
             ConfigError: The block or a region is not in the cache.
             CacheError: A shard is missing or damaged.
         """
+        return self.pooled_at(block, regions, np.arange(len(self.rows)))
+
+    def pooled_at(
+        self, block: int, regions: Sequence[str], rows: Int64[np.ndarray, " m"]
+    ) -> Float32[np.ndarray, "m d"]:
+        """The same of some rows only, in their order; other shards are not opened.
+
+        Args:
+            block: One of `blocks`.
+            regions: One or more of `regions`.
+            rows: Positions, shape (m,).
+
+        Raises:
+            ConfigError: The block or a region is not in the cache.
+            CacheError: A shard is missing or damaged.
+        """
         if block not in self.blocks:
             raise ConfigError(f"{self.address} has blocks {list(self.blocks)}, not {block}.")
         if not regions or not set(regions) <= set(self.regions):
@@ -105,14 +121,26 @@ class Features:
             )
         position = self.blocks.index(block)
         names = [pooled_name(region) for region in regions]
-        result: np.ndarray | None = None
-        for rows, file in self._shards():
-            parts = [file[name][:, position] for name in names]
-            if result is None:
-                width = sum(part.shape[1] for part in parts)
-                result = np.empty((len(self.rows), width), dtype=np.float32)
-            np.concatenate(parts, axis=1, out=result[rows], casting="same_kind")
+        result = np.empty((len(rows), self.width(regions)), dtype=np.float32)
+        order = np.argsort(rows, kind="stable")
+        ends = np.cumsum([count for _, count in self.shards])
+        cuts = np.searchsorted(rows, ends, sorter=order)
+        for (name, count), end, inside in zip(
+            self.shards, ends, np.split(order, cuts), strict=False
+        ):
+            if len(inside):
+                own = rows[inside] - (end - count)
+                reach = slice(int(own[0]), int(own[-1]) + 1)
+                with _opened(self.folder / name) as file:
+                    parts = [file[each][reach, position][own - reach.start] for each in names]
+                result[inside] = np.concatenate(parts, axis=1)
         return result
+
+    def width(self, regions: Sequence[str]) -> int:
+        """Number of features d of these regions together."""
+        for _, file in self._shards():
+            return sum(file[pooled_name(region)].shape[2] for region in regions)
+        return 0
 
     def tokens(self, block: int) -> Float32[np.ndarray, "n t d"]:
         """Token maps of one block, patches in raster order.

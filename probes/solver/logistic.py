@@ -31,7 +31,7 @@ from degradation.errors import DataError
 from probes.solver.lbfgs import MEMORY, Minimum, minimise
 from probes.solver.metric import SoftmaxMetric, centred
 from probes.solver.passes import ABSENT, Groups, SoftmaxLoss, chunk_rows
-from probes.solver.prepared import Prepared, group_moments
+from probes.solver.prepared import Prepared, RowSource, group_moments
 
 __all__ = ["Certificate", "LogisticPath", "fit_logistic"]
 
@@ -105,22 +105,26 @@ class LogisticPath:
         plain = common * prepared.scale
         return plain.cpu().numpy(), (bias - plain @ prepared.mean).cpu().numpy()
 
-    def log_probabilities(self, x: Float[np.ndarray, "m d"]) -> Float64[np.ndarray, "b m c"]:
+    def log_probabilities(
+        self, x: Float[np.ndarray, "m d"] | RowSource
+    ) -> Float64[np.ndarray, "b m c"]:
         """Log-probabilities of rows, shape (b, m, c); -inf for a class that does not occur."""
         (b, c, d), groups = self.weights.shape, self.loss.groups
         group = self.loss.group_of
         common = self.weights * groups.scale[group][:, None]
         offset = self.bias - torch.einsum("bcd,bd->bc", common, groups.mean[group])
-        out = np.empty((b, len(x), c))
+        out = np.empty((b, x.shape[0], c))
         step = chunk_rows(b * c)
-        for start in range(0, len(x), step):
+        for start in range(0, x.shape[0], step):
             z = self.loss.prepared.turn(x[start : start + step]).double()
             logits = (z @ common.view(b * c, d).T).view(-1, b, c) + offset
             logits.masked_fill_(self.bias <= ABSENT, -torch.inf)
             out[:, start : start + step] = logits.log_softmax(2).transpose(0, 1).cpu().numpy()
         return out
 
-    def probabilities(self, x: Float[np.ndarray, "m d"]) -> Float64[np.ndarray, "b m c"]:
+    def probabilities(
+        self, x: Float[np.ndarray, "m d"] | RowSource
+    ) -> Float64[np.ndarray, "b m c"]:
         """Probabilities of rows, shape (b, m, c); exactly 0 for a class that does not occur."""
         return np.exp(self.log_probabilities(x))
 

@@ -25,7 +25,7 @@ def test_names_of_variants():
 @pytest.mark.parametrize("world", [class_world, gaze_world])
 def test_the_curve_holds_every_strength_and_can_be_recomputed(spec, rows, probe, tmp_path, world):
     task, splits = world(spec, rows)
-    record = probe(task, splits, refits=3)
+    record = probe(task, splits, beside=True, refits=3)
     folder = tmp_path / "results" / "planted" / task.name
     predictions = read_predictions(folder / PREDICTIONS)
     assert [one.question for one in record.robustness] == list(task.metrics)
@@ -49,18 +49,19 @@ def test_the_curve_holds_every_strength_and_can_be_recomputed(spec, rows, probe,
 
 def test_variants_change_nothing_else(spec, rows, probe):
     world = class_world(spec, rows)
-    plain = probe(*world, curve=False, refits=0)
+    plain = probe(*world)
     assert plain.robustness == ()
-    assert probe(*world).comparisons == plain.comparisons
-    only = {one.question: one for one in probe(*world, curve=False, refits=2).robustness}
+    both = probe(*world, beside=True, refits=3)
+    assert both.comparisons == plain.comparisons
+    only = {one.question: one for one in probe(*world, refits=3).robustness}
     assert all(one.tuning == () for one in only.values())
-    assert only["mood"].training.refits == 2
+    assert [one.training for one in only.values()] == [one.training for one in both.robustness]
 
 
 def test_equal_sides_are_equal_under_every_strength_and_on_all_draws(spec, rows, probe):
     task, splits = class_world(spec, rows)
     splits = {s: (r, pre, pre, plain) for s, (r, pre, _, plain) in splits.items()}
-    for one in probe(task, splits).robustness:
+    for one in probe(task, splits, beside=True, refits=3).robustness:
         assert {(p.delta.low, p.delta.value, p.delta.high) for p in one.tuning} == {(0, 0, 0)}
         assert (one.training.mean, one.training.training_sd) == (0, 0)
 

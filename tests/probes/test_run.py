@@ -389,3 +389,12 @@ def test_box_features_by_hand():
     plain = [0.1, 0.2, 0.5, 0.4, w, h, w * h, w / h]
     np.testing.assert_allclose(found[0], [*plain, *np.square(plain), 1], rtol=1e-5)
     np.testing.assert_array_equal(found[1], 0)
+
+
+def test_features_larger_than_memory_are_read_from_disk_to_the_same_numbers(spec, rows, probe):
+    task, splits = class_world(spec, rows, erased=0.5)
+    held, read = (probe(task, splits, memory=memory) for memory in (1e9, 1.0))
+    assert read.comparisons == held.comparisons
+    assert read.predictions_sha256 == held.predictions_sha256
+    task, splits = gaze_world(spec, rows)
+    assert probe(task, splits, memory=1.0).comparisons  # gaze is held all the same
