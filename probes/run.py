@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from degradation.axes import SIDES, Side
 from degradation.cache import PairEntry
+from degradation.device import check_device
 from degradation.errors import CacheError, ConfigError
 from probes.asking import Asked, Extras, ask
 from probes.cards import pair_card, task_card, tool_version
@@ -29,6 +31,7 @@ from probes.records import (
 )
 from probes.robustness import robustness
 from probes.runs import write_run
+from probes.selection import REFITS
 from probes.summary import METHOD, summarise
 from probes.table import Table, open_pair
 
@@ -84,10 +87,15 @@ def probe_pair(
     Raises:
         CacheError: If the pair is not in the cache.
         ConfigError: If a block is not cached, a metric applies to no question, or a split has no
-            such row list.
+            such row list; if the device is not to be had, or two refits are asked for.
         PairingError: If the sides hold other rows or pixels.
         DataError: If there are too few rows, clusters or classes.
     """
+    if refits not in (0, *range(3, REFITS + 1)):
+        raise ConfigError(
+            f"Expected 0 refits, or 3 to {REFITS} to tell training from sampling; found {refits}."
+        )
+    check_device(device, torch.float64)
     table, entry = open_pair(root, task, pair, row_list=row_list)
     declared = table.declared_block(entry)
     named = None if blocks is None else tuple(blocks)

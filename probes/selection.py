@@ -26,6 +26,7 @@ from probes.solver.logistic import Certificate
 from probes.statistics.bootstrap import stream
 
 __all__ = [
+    "REFITS",
     "STRENGTHS",
     "Counts",
     "Fitted",
@@ -34,6 +35,7 @@ __all__ = [
     "Readout",
     "Stage",
     "Trials",
+    "clustered_folds",
     "draw_clusters",
     "make_plan",
     "read_out",

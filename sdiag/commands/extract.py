@@ -211,6 +211,7 @@ def extract(
     """
     import torch
 
+    from degradation.device import check_device
     from degradation.encoders.registry import get_pair, pair_of
     from degradation.errors import ConfigError
     from degradation.geometry import Geometry
@@ -221,13 +222,7 @@ def extract(
         raise ConfigError("--pre and --post go together. Give both, or --model with a pair's name.")
     if pre and post and model:
         raise ConfigError("Give either --model or --pre and --post, not both.")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # unknown, or not in this build
-        raise ConfigError(
-            f"Cannot compute on device {device!r}: {str(error).splitlines()[0]} "
-            "Give --device cpu, or cuda on a machine with a GPU."
-        ) from error
+    check_device(device)
     if pre and post:
         pairs = [pair_of(pre, post, name=name)]
     else:

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,10 +41,39 @@ def probe(
             "makes. The run stands beside that on all rows, as TASK@NAME."
         ),
     ] = None,
-    draws: Annotated[int, typer.Option(help="Bootstrap draws.", min=100)] = 2000,
+    curve: Annotated[
+        bool,
+        typer.Option(
+            help="Also read the declared block with every strength: does the sign of a delta "
+            "depend on tuning?"
+        ),
+    ] = True,
+    refits: Annotated[
+        int,
+        typer.Option(
+            help="Fit the declared block so often on training clusters drawn anew: how much of "
+            "the uncertainty comes from training? 0, or 3 to 20.",
+            min=0,
+            max=20,
+        ),
+    ] = 5,
+    draws: Annotated[
+        int, typer.Option(help="Draws of the bootstrap intervals and permutation tests.", min=100)
+    ] = 2000,
     margin: Annotated[
         float, typer.Option(help="Points below which a difference is too small to matter.", min=0)
     ] = 2.0,
+    device: Annotated[
+        str, typer.Option(help="Where probes are fitted: cpu, cuda, cuda:1.")
+    ] = "cpu",
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            help="GB of features that may be held; those of a larger block are read from disk at "
+            "each pass. Default: an eighth of the machine's memory.",
+            min=0,
+        ),
+    ] = None,
     cache: Cache = CACHE,
     results: Results = RESULTS,
     json: Json = False,
@@ -68,6 +97,10 @@ def probe(
         draws=draws,
         arms=arms,
         row_list=rows or "",
+        curve=curve,
+        refits=refits,
+        device=device,
+        memory=None if memory is None else memory * 1e9,
     )
     records = [
         record
@@ -88,13 +121,17 @@ def probe_cached(
     *,
     cache: Path,
     results: Path,
-    blocks: tuple[int, ...] | None = None,
-    seed: int = 0,
-    draws: int = 2000,
-    arms: bool = True,
-    row_list: str = "",
+    **options: Any,
 ) -> None:
-    """Probe the cached pairs that the names select and write their records."""
+    """Probe the cached pairs that the names select and write their records.
+
+    Args:
+        tasks: Names of tasks; all cached ones if None.
+        models: Names of pairs; all cached ones if None.
+        cache: Root of all caches.
+        results: Folder of the records.
+        options: Of `probes.run.probe_pair`.
+    """
     from tqdm import tqdm
 
     from degradation.cache import pairs
@@ -132,14 +169,4 @@ def probe_cached(
         )
     for pair, task in (bar := tqdm(selected, unit="task", desc="probe")):
         bar.set_postfix_str(f"{pair} {task}")
-        probe_pair(
-            cache,
-            task,
-            pair,
-            results=results,
-            blocks=blocks,
-            seed=seed,
-            draws=draws,
-            arms=arms,
-            row_list=row_list,
-        )
+        probe_pair(cache, task, pair, results=results, **options)

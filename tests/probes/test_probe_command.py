@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from degradation.errors import ConfigError
 from degradation.row_lists import row_list_path, write_row_list
 from degradation.tasks.task import Arm
 from sdiag.cli import app
@@ -31,9 +32,9 @@ def world(spec, rows, write_world):
     return root
 
 
-def call(root, tmp_path, *arguments):
+def call(root, tmp_path, *arguments, **how):
     options = ["--cache", str(root), "--results", str(tmp_path / "results"), "--draws", "100"]
-    return CliRunner().invoke(app, ["probe", *options, *arguments])
+    return CliRunner().invoke(app, ["probe", *options, *arguments], **how)
 
 
 def test_arms_and_row_lists_from_the_command_line(world, tmp_path):
@@ -42,7 +43,7 @@ def test_arms_and_row_lists_from_the_command_line(world, tmp_path):
     assert plain.exit_code == 0, plain.output
     record = json.loads((folder / "made-up" / "record.json").read_text())
     assert {one["probe"] for one in record["comparisons"]} == {
-        "logistic-l2", "logistic-l2/image",
+        "logistic-l2", "logistic-l2/image", "logistic-l2/best-block",
     }  # fmt: skip
     assert [row["task"] for row in json.loads(plain.stdout)] == ["made-up"]
     clean = call(world, tmp_path, "--rows", "clean", "--no-arms", "--task", "made-up", "--json")
@@ -67,3 +68,24 @@ def test_an_unknown_row_list_is_an_error_that_says_so(world, tmp_path):
     assert done.exit_code != 0
     assert "clean" in str(done.exception or done.output)
     assert not (tmp_path / "results").exists()
+
+
+def test_checks_beside_the_declared_reading_are_options(world, tmp_path):
+    record = tmp_path / "results" / "planted" / "made-up" / "record.json"
+    options = ("--no-arms", "--task", "made-up", "--block", "1")
+    bare = call(world, tmp_path, *options, "--no-curve", "--refits", "0", "--memory", "0")
+    assert bare.exit_code == 0, bare.output
+    assert json.loads(record.read_text())["robustness"] == []
+    full = call(world, tmp_path, *options, "--refits", "3")
+    assert full.exit_code == 0, full.output
+    (found,) = json.loads(record.read_text())["robustness"]
+    assert (len(found["tuning"]), found["training"]["refits"]) == (10, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [(("--refits", "2"), "3 to 20"), (("--device", "abacus"), "Cannot compute on device 'abacus'")],
+)
+def test_options_that_mean_nothing_are_refused(world, tmp_path, options, match):
+    with pytest.raises(ConfigError, match=match):
+        call(world, tmp_path, *options, catch_exceptions=False)
