@@ -28,6 +28,7 @@ class Cell:
         family: Which correction, over how many.
         verdict: `degraded`, `improved`, `equivalent` or `undecided`.
         baselines: What the same probe reads of the same question and metric without the encoder.
+        p_equivalence: p of the two one-sided tests, not adjusted; None for older records.
     """
 
     pair: PairCard
@@ -39,6 +40,7 @@ class Cell:
     family: str
     verdict: Word
     baselines: tuple[Baseline, ...]
+    p_equivalence: float | None = None
 
     @property
     def chance(self) -> Baseline | None:
@@ -116,4 +118,5 @@ def _cell(run: RunRecord, label: str, verdict: Verdict) -> Cell:
         family=verdict.family,
         verdict=verdict.word,
         baselines=tuple(b for b in run.baselines if (b.question, b.metric) == asked),
+        p_equivalence=verdict.p_equivalence,
     )

@@ -2,16 +2,25 @@
 
 import platform
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from degradation.errors import DataError
+from probes.records import PairCard, RunRecord
+from probes.statistics.contrast import Contrast, social_contrast
+from probes.summary import METHOD
 from reports.cells import Cell, by_pair
+from reports.contrast import contrast_section, contrast_sentence
+from reports.diagnosis import diagnosis_section
+from reports.drift import drift_section
 from reports.heatmap import colour_range, mapped_cells
-from reports.load import Results
+from reports.load import Analyses, Results
 from reports.markdown import code, escape, fenced, folded
 from reports.names import PLANTED, training_step
+from reports.robustness import robustness_section
 from reports.sections import (
+    analyses_section,
     arms_section,
     changes_section,
     left_out_section,
@@ -23,13 +32,21 @@ from reports.sections import (
     steps_section,
     verdict_section,
 )
-from reports.sentences import incomplete, verdict_paragraph
+from reports.sentences import incomplete, kinds_of_loss, verdict_paragraph
+from reports.slices import slices_section
 from reports.tables import confirmatory, numbers_table, steps_table
+from reports.where import where_section
 
 __all__ = ["MARKER", "Document", "Settings", "compose"]
 
 MARKER = "<!-- sdiag report -->"
 """First line of every report: by it an earlier one is known and may be replaced."""
+
+INTERVALS = {
+    METHOD: "Student's t on the jackknife over clusters (how often it covers: docs/calibration.md)",
+    "paired cluster bootstrap, percentile": "percentiles of a paired bootstrap over clusters",
+}
+"""Methods of intervals in records, for people; those of older records too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +66,22 @@ class Document:
     incomplete: tuple[str, ...]
 
 
+@dataclass(slots=True)
+class _Pair:
+    """All that was found out about one pair."""
+
+    name: str
+    cells: Sequence[Cell]
+    records: Sequence[RunRecord]
+    analyses: Analyses
+    contrasts: list[Contrast] = field(default_factory=list)
+
+    @property
+    def card(self) -> PairCard:
+        """Both encoders, as the first record of the pair tells of them."""
+        return next(iter((*self.records, *self.analyses))).pair
+
+
 def compose(
     results: Results, cells: Sequence[Cell], settings: Settings, figures: Path, numbers: Path
 ) -> Document:
@@ -62,14 +95,15 @@ def compose(
         numbers: Path of the CSV of every comparison.
     """
     numbers_table(cells).to_csv(numbers, index=False, lineterminator="\n")
-    missing = tuple(incomplete(results))
-    shown = _shown(cells)
-    parts = [MARKER, "# What the encoder still reads", _opening(shown, settings, missing)]
-    end = colour_range(
-        [c for members in shown.values() for c in mapped_cells(members)], settings.margin
+    shown = _shown(cells, results)
+    missing = (
+        *incomplete(results),
+        *(line for one in shown for line in _add_contrast(one, results)),
     )
-    for pair, members in shown.items():
-        parts += _pair_parts(pair, members, settings, figures, end, alone=len(shown) == 1)
+    parts = [MARKER, "# What the encoder still reads", _opening(shown, settings, missing)]
+    end = colour_range([c for one in shown for c in mapped_cells(one.cells)], settings.margin)
+    for one in shown:
+        parts += _pair_parts(one, settings, figures, end, alone=len(shown) == 1)
     parts += _training_parts(cells, settings, figures)
     if any(cell.pair.name in PLANTED for cell in confirmatory(cells)):
         parts += [
@@ -77,60 +111,126 @@ def compose(
             "Planted pairs, whose answer is known: what the verdicts say of them.",
             self_test_section(cells),
         ]
-    parts += ["## Rows left out", left_out_section(results.records)]
-    parts += ["## Signatures", _signatures(cells)]
+    if results.records:
+        parts += ["## Rows left out", left_out_section(results.records)]
+        parts += ["## Signatures", _signatures(cells)]
     parts += ["## How to reproduce", _reproduction(results, settings)]
     return Document("\n\n".join(part for part in parts if part) + "\n", missing)
 
 
-def _shown(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+def _shown(cells: Sequence[Cell], results: Results) -> list[_Pair]:
     """The pairs with a section of their own: neither checkpoints nor planted, unless all are."""
-    pairs = {name: found for name, found in by_pair(cells).items() if confirmatory(found)}
-    own = {
-        name: found
-        for name, found in pairs.items()
-        if training_step(name) is None and name not in PLANTED
+    judged = by_pair(cells)
+    names = {name for name, found in judged.items() if confirmatory(found)}
+    names |= {one.pair.name for one in results.analyses}
+    own = {name for name in names if training_step(name) is None and name not in PLANTED}
+    return [
+        _Pair(
+            name,
+            judged.get(name, []),
+            [record for record in results.records if record.pair.name == name],
+            results.analyses.of(name),
+        )
+        for name in sorted(own or names)
+    ]
+
+
+def _add_contrast(one: _Pair, results: Results) -> Iterator[str]:
+    """Add the contrast of a pair that was asked both kinds of questions, or say why not."""
+    places = {
+        results.folders[record.pair.name, record.task.label]: Path(one.name, record.task.label)
+        for record in one.records
     }
-    return own or pairs
+    roots = {folder.parent.parent for folder in places}
+    try:
+        if len(roots) == 1 and all(root / own == f for f, own in places.items() for root in roots):
+            one.contrasts = social_contrast(roots.pop(), one.records)
+    except DataError as error:
+        said = escape(str(error))
+        yield f"{code(one.name)} has no contrast of social and control questions: {said}"
 
 
-def _opening(shown: dict[str, list[Cell]], settings: Settings, missing: Sequence[str]) -> str:
+def _opening(shown: Sequence[_Pair], settings: Settings, missing: Sequence[str]) -> str:
     """The verdicts in sentences, and before anything else what they do not cover."""
-    declared = confirmatory(cell for members in shown.values() for cell in members)
-    parts = [verdict_paragraph(declared, settings.margin)]
+    parts = []
+    for one in shown:
+        if declared := confirmatory(one.cells):
+            parts.append(verdict_paragraph(declared, settings.margin))
+        else:
+            parts.append(
+                f"Nothing is judged of {code(one.name)}, for no run of {code('sdiag probe')} was "
+                "found: what follows says what changed, not what was lost."
+            )
+        more = [contrast_sentence(each) for each in one.contrasts if not each.row_list]
+        if said := " ".join(filter(None, (*more, kinds_of_loss(one.analyses.diagnose)))):
+            parts.append(said)
     if missing:
         parts.append("\n".join(["> **Not complete.**", *(f"> - {line}" for line in missing)]))
     return "\n\n".join(parts)
 
 
 def _pair_parts(
-    pair: str, cells: Sequence[Cell], settings: Settings, figures: Path, end: float, *, alone: bool
+    one: _Pair, settings: Settings, figures: Path, end: float, *, alone: bool
 ) -> Iterator[str]:
     """The sections of one pair; their headings are one level deeper where there are several."""
     level = "##" if alone else "###"
-    card = cells[0].pair
-    notes = _notes(cells)
     if not alone:
-        yield f"## {code(pair)}"
-    imported = " Its features were computed elsewhere and imported." if card.imported else ""
-    yield f"{level} Verdicts"
+        yield f"## {code(one.name)}"
+    if confirmatory(one.cells):
+        yield f"{level} Verdicts"
+        yield from _verdict_parts(one, settings, figures, end)
+    else:
+        yield f"The pair: {escape(one.card.lineage)} Compared by {escape(one.card.protocol)}."
+    for heading, section in _further_sections(one, settings, figures):
+        if section:
+            yield f"{level} {heading}"
+            yield section
+
+
+def _verdict_parts(one: _Pair, settings: Settings, figures: Path, end: float) -> Iterator[str]:
+    """What was compared, the table of verdicts and how to read it, and the two main figures."""
+    cells, notes = one.cells, _notes(one.cells)
+    imported = " Its features were computed elsewhere and imported." if one.card.imported else ""
     yield (
-        f"The pair: {escape(card.lineage)} Compared by {escape(card.protocol)}, "
+        f"The pair: {escape(one.card.lineage)} Compared by {escape(one.card.protocol)}, "
         f"{_declared_block(cells)}.{imported} {_weights(cells)}{_row_lists(cells)}"
     )
     yield verdict_section(cells)
     yield _legend(cells, settings)
+    yield _few_clusters(cells)
     yield scores_section(cells, figures, notes, settings.margin)
     yield map_section(cells, figures, notes, end)
-    if readers := readers_section(cells, figures, notes):
-        yield f"{level} Against reading without the encoder"
-        yield readers
-    if arms := arms_section(cells):
-        yield f"{level} Other ways to read the same features"
-        yield arms
-    if changes := changes_section(cells):
-        yield f"{level} Broken and fixed"
-        yield changes
+
+
+def _further_sections(one: _Pair, settings: Settings, figures: Path) -> Iterator[tuple[str, str]]:
+    """Headings and sections after the verdicts, from what they mean to where to look further."""
+    cells, found = one.cells, one.analyses
+    notes = _notes(cells)
+    yield "Social against control questions", contrast_section(one.contrasts)
+    yield "Which kind of loss", _diagnosis(found, settings, figures, notes)
+    yield "How far the features moved", drift_section(found.drift, one.records, figures, notes)
+    yield "Against reading without the encoder", readers_section(cells, figures, notes)
+    yield (
+        "With other strengths and other training rows",
+        robustness_section(cells, one.records, figures, notes, settings.margin),
+    )
+    yield "Other ways to read the same features", arms_section(cells)
+    yield "Broken and fixed", changes_section(cells)
+    yield "On which rows", slices_section(found.slices, figures, notes)
+    yield "Where in the picture", where_section(found.where, figures, notes)
+
+
+def _diagnosis(found: Analyses, settings: Settings, figures: Path, notes: dict[str, str]) -> str:
+    """The diagnosis, with a word where it was made with another margin."""
+    section = diagnosis_section(found.diagnose, figures, notes)
+    others = sorted({one.margin for one in found.diagnose} - {settings.margin})
+    if not others:
+        return section
+    margins = " or ".join(f"{margin:g}" for margin in others)
+    return (
+        f"{section}\n\nThe diagnosis was made with a margin of {margins} points, this report with "
+        f"one of {settings.margin:g}."
+    )
 
 
 def _declared_block(cells: Sequence[Cell]) -> str:
@@ -165,13 +265,27 @@ def _row_lists(cells: Sequence[Cell]) -> str:
 
 def _legend(cells: Sequence[Cell], settings: Settings) -> str:
     """How to read the table, in a few sentences of statistics."""
-    family = confirmatory(cells)[0].family
+    declared = confirmatory(cells)
+    methods = dict.fromkeys(cell.comparison.interval for cell in declared)
+    how = " or ".join(escape(INTERVALS.get(method, method)) for method in methods)
     return (
         "Scores, errors and deltas are in points (× 100). Delta is post minus pre; negative = "
-        "worse, for errors too. Intervals come from a paired cluster bootstrap. *Equivalent*: the "
+        f"worse, for errors too. Intervals and p: {how}. *Equivalent*: the "
         f"90 % interval of the delta lies within ±{settings.margin:g} points. Otherwise *degraded* "
         f"or *improved*, if p is at most {settings.alpha:g} after correction, "
-        f"{escape(family)}. Otherwise *undecided*."
+        f"{escape(declared[0].family)}. Otherwise *undecided*."
+    )
+
+
+def _few_clusters(cells: Sequence[Cell]) -> str:
+    """What to bear in mind where clusters are few; empty where they are not."""
+    warned: dict[str, list[str]] = {}
+    for cell in confirmatory(cells):
+        if cell.comparison.warning:
+            warned.setdefault(cell.comparison.warning, []).append(escape(cell.label))
+    return "\n".join(
+        f"- **Careful** with {', '.join(labels)}: {escape(said)}."
+        for said, labels in warned.items()
     )
 
 
@@ -222,8 +336,10 @@ def _reproduction(results: Results, settings: Settings) -> str:
     how = (
         f"Judged with a margin of {settings.margin:g} points and a level of {settings.alpha:g}; "
         f"drawn by sdiag {_own_version()}, matplotlib {version('matplotlib')} and Python "
-        f"{platform.python_version()}. A report reads nothing but the records below; the same "
-        "records give the same bytes."
+        f"{platform.python_version()}. A report reads nothing but the records below and their "
+        "predictions; the same records give the same bytes."
     )
     command = fenced([settings.command], "console") if settings.command else ""
-    return "\n\n".join(part for part in (command, how, runs_section(results.records)) if part)
+    runs = runs_section(results.records) if results.records else ""
+    parts = (command, how, runs, analyses_section(results.analyses))
+    return "\n\n".join(part for part in parts if part)

@@ -29,6 +29,13 @@ CHANGED = (
     "features; in brackets what unrelated rows score."
 )
 
+FIGURES = (
+    "In the figures, above: unbiased linear CKA between blocks; a diagonal of ones between pre and "
+    "post would mean the same features up to rotation and scale. Below: how much of the variance, "
+    "and of the class signal less chance, lies in the first components; a curve that rises late is "
+    "a signal in the tail. Bars are 95 % intervals."
+)
+
 COLUMNS = (
     "Intervals are 95 %, by leaving out one group of clusters at a time. Unrelated rows: the mean "
     "and the most alike of shuffles of the rows of post. Halves of pre: between two random halves "
@@ -54,12 +61,12 @@ def drift_section(
     """
     if not records:
         return ""
-    parts = [CHANGED, _overview(records, runs)]
+    parts = [CHANGED, _overview(records, runs), FIGURES]
     for record in records:
         name = f"{record.pair.name}-{record.task.label}"
         png = drift_figure(record, figures / file_stem("drift", name), notes)
-        parts.append(picture(_alt(record), f"{figures.name}/{png.name}"))
-        parts.append(_caption(record))
+        path = f"{figures.name}/{png.name}"
+        parts += [picture(_alt(record), path), _caption(record, path)]
     parts.append(folded("All measures, with intervals, null values and ceilings", _all(records)))
     return "\n\n".join(parts)
 
@@ -190,7 +197,7 @@ def _alt(record: DriftRecord) -> str:
     )
 
 
-def _caption(record: DriftRecord) -> str:
+def _caption(record: DriftRecord, path: str) -> str:
     """What the figure shows, on which rows."""
     left = sum(record.left_out.values())
     capped = (
@@ -204,11 +211,8 @@ def _caption(record: DriftRecord) -> str:
     )
     return (
         f"**Drift on {escape(record.task.label)}.** {count(record.n)} rows of "
-        f"{escape(' and '.join(record.measured))}{capped}{without}. Above: unbiased linear CKA "
-        "between blocks; a diagonal of ones between pre and post would mean the same features up "
-        "to rotation and scale. Below: how much of the variance, and of the class signal less "
-        "chance, lies in the first components; a curve that rises late is a signal in the tail. "
-        f"Bars are 95 % intervals.{same}"
+        f"{escape(' and '.join(record.measured))}{capped}{without}.{same} "
+        f"([numbers]({path.removesuffix('.png')}.csv))"
     )
 
 

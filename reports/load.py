@@ -1,35 +1,111 @@
 """Result records off the disk, checked: whole, of this schema, and with untouched predictions.
 
 A results folder holds one folder a run, `<results>/<pair>/<task>/`, with `record.json` and
-`predictions.parquet`. Whatever is not exactly that is refused with the file's name; a report
-made from damaged evidence is worse than none.
+`predictions.parquet`, and beside them the records of further analyses of the same pair and task
+(`drift.json`, `diagnose.json`, `slices.json`, `where.json`). Whatever is not exactly that is
+refused with the file's name; a report made from damaged evidence is worse than none.
+
+An analysis may stand without a run: drift, a diagnosis and the token maps need none. One that was
+made from other rows, weights or predictions than the run of the same name is left out and named.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from degradation.errors import ConfigError, DataError
-from probes.records import RunRecord
-from probes.runs import PREDICTIONS, RECORD, read_run
+from probes.diagnosis.records import DiagnosisRecord
+from probes.drift.records import DriftRecord
+from probes.records import Analysis, RunRecord
+from probes.runs import PREDICTIONS, RECORD, read_analysis, read_run
+from probes.slices.records import SlicesRecord, WhereRecord
 
-__all__ = ["Results", "load_results", "read_records"]
+__all__ = ["Analyses", "LeftOut", "Results", "load_results", "read_records"]
+
+AnyRecord = TypeVar("AnyRecord", RunRecord, Analysis)
+Key = tuple[str, str]
+"""Name of a pair and label of a task."""
+
+
+@dataclass(frozen=True, slots=True)
+class Analyses:
+    """What further analyses found, each by pair and task.
+
+    Attributes:
+        diagnose: Which kind of loss.
+        drift: How far the features moved.
+        slices: On which rows.
+        where: In which part of the picture.
+    """
+
+    diagnose: tuple[DiagnosisRecord, ...] = ()
+    drift: tuple[DriftRecord, ...] = ()
+    slices: tuple[SlicesRecord, ...] = ()
+    where: tuple[WhereRecord, ...] = ()
+
+    def __iter__(self) -> Iterator[Analysis]:
+        """All of them, kind after kind."""
+        for name in KINDS:
+            yield from getattr(self, name)
+
+    def of(self, pair: str) -> "Analyses":
+        """Those of one pair."""
+        return Analyses(
+            **{
+                name: tuple(one for one in getattr(self, name) if one.pair.name == pair)
+                for name in KINDS
+            }
+        )
+
+
+KINDS: dict[str, type[Analysis]] = {
+    "diagnose": DiagnosisRecord,
+    "drift": DriftRecord,
+    "slices": SlicesRecord,
+    "where": WhereRecord,
+}
+"""The analyses by the name of their command, which is that of their file."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """An analysis that does not belong to the run beside it.
+
+    Attributes:
+        analysis: Its name, as in `KINDS`.
+        pair: Name of the pair.
+        task: Label of the task.
+        reason: What differs, as the end of a sentence.
+    """
+
+    analysis: str
+    pair: str
+    task: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All runs below a results folder, and the folders that hold no finished run.
+    """All that is below a results folder.
 
     Attributes:
-        records: Sorted by pair and task name, the rows of a list after all rows.
+        records: The runs, sorted by pair and task name, the rows of a list after all rows.
         unfinished: Folders, relative to the results, with predictions but no record.
+        analyses: The analyses that belong to the runs, or for which there is no run.
+        left_out: The analyses that do not.
+        folders: Where each run lies.
     """
 
     records: tuple[RunRecord, ...]
     unfinished: tuple[str, ...]
+    analyses: Analyses = Analyses()
+    left_out: tuple[LeftOut, ...] = ()
+    folders: dict[Key, Path] = field(default_factory=dict)
 
 
 def load_results(results: Path) -> Results:
-    """All runs below `results`, each validated against its schema and its predictions' digest.
+    """All runs and analyses below `results`, each validated against its schema.
 
     Args:
         results: A results folder, or the folder of one pair or of one run in it.
@@ -39,23 +115,73 @@ def load_results(results: Path) -> Results:
 
     Raises:
         ConfigError: There is no such folder, or no record in it.
-        DataError: A record cannot be read, is of another schema, its predictions are missing or
-            were changed, or two records describe the same pair, task and rows.
+        DataError: A record cannot be read, is of another schema, the predictions of a run are
+            missing or were changed, or two records describe the same pair, task and rows.
     """
     if not results.is_dir():
         raise ConfigError(
             f"Expected a folder of result records, found no folder at {results}. "
             "Name the folder that `sdiag probe` wrote to, or run `sdiag probe` first."
         )
-    files = [path for path in sorted(results.rglob(RECORD)) if not _hidden(path, results)]
-    if not files:
+    runs = _by_key((path, read_run(path.parent)) for path in _files(results, RECORD))
+    found: dict[str, list[Analysis]] = {name: [] for name in KINDS}
+    left_out: list[LeftOut] = []
+    for name, kind in KINDS.items():
+        files = _files(results, f"{name}.json")
+        read = _by_key((path, read_analysis(path.parent, name, kind)) for path in files)
+        for key, (_, one) in read.items():
+            reason = _misfit(one, runs[key][1] if key in runs else None)
+            if reason:
+                left_out.append(LeftOut(name, *key, reason))
+            else:
+                found[name].append(one)
+    if not runs and not any(found.values()):
         raise ConfigError(
             f"Expected `<pair>/<task>/{RECORD}` below {results}, found none. "
             "Run `sdiag probe` first, or name the folder that it wrote to."
         )
-    found: dict[tuple[str, str], tuple[Path, RunRecord]] = {}
-    for path in files:
-        record = read_run(path.parent)
+    return Results(
+        records=tuple(record for _, record in runs.values()),
+        unfinished=tuple(
+            path.parent.relative_to(results).as_posix()
+            for path in _files(results, PREDICTIONS)
+            if not path.with_name(RECORD).exists()
+        ),
+        analyses=Analyses(**{name: tuple(members) for name, members in found.items()}),
+        left_out=tuple(left_out),
+        folders={key: path.parent for key, (path, _) in runs.items()},
+    )
+
+
+def read_records(results: Path) -> tuple[RunRecord, ...]:
+    """The runs of `load_results`, by pair and task.
+
+    Raises:
+        ConfigError: There is no such folder, or no run in it.
+        DataError: As `load_results`.
+    """
+    records = load_results(results).records
+    if not records:
+        raise ConfigError(
+            f"Expected a run, `<pair>/<task>/{RECORD}`, below {results}; found further analyses "
+            "only. Run `sdiag probe` first."
+        )
+    return records
+
+
+def _files(results: Path, name: str) -> list[Path]:
+    """All files of a name, sorted; none in a hidden folder, where a run is still being written."""
+    return [
+        path
+        for path in sorted(results.rglob(name))
+        if not any(part.startswith(".") for part in path.relative_to(results).parts)
+    ]
+
+
+def _by_key(read: Iterable[tuple[Path, AnyRecord]]) -> dict[Key, tuple[Path, AnyRecord]]:
+    """Records by pair and task, sorted, each with its file; two of the same are refused."""
+    found: dict[Key, tuple[Path, AnyRecord]] = {}
+    for path, record in read:
         key = (record.pair.name, record.task.label)
         if key in found:
             raise DataError(
@@ -63,19 +189,20 @@ def load_results(results: Path) -> Results:
                 f"{found[key][0]} and {path}. Move one of them out of the results."
             )
         found[key] = (path, record)
-    unfinished = tuple(
-        path.parent.relative_to(results).as_posix()
-        for path in sorted(results.rglob(PREDICTIONS))
-        if not _hidden(path, results) and not path.with_name(RECORD).exists()
-    )
-    return Results(tuple(record for _, (_, record) in sorted(found.items())), unfinished)
+    return dict(sorted(found.items()))
 
 
-def read_records(results: Path) -> tuple[RunRecord, ...]:
-    """The records of `load_results`, by pair and task; it raises what that raises."""
-    return load_results(results).records
-
-
-def _hidden(path: Path, root: Path) -> bool:
-    """Whether some folder between root and path is hidden: a run that is still being written."""
-    return any(part.startswith(".") for part in path.relative_to(root).parts)
+def _misfit(one: Analysis, run: RunRecord | None) -> str:
+    """Why an analysis does not belong to a run of its pair and task; empty if it does."""
+    slices = isinstance(one, SlicesRecord)
+    if run is None:
+        return "splits the predictions of a run that is not there" if slices else ""
+    weights = [(each.pair.pre_digest, each.pair.post_digest) for each in (one, run)]
+    if weights[0] != weights[1]:
+        return "was made from other weights than the run"
+    rows = [{name: c.rows_digest for name, c in each.splits.items()} for each in (one, run)]
+    if rows[0] != rows[1]:
+        return "was made from other rows than the run"
+    if slices and one.predictions_sha256 != run.predictions_sha256:
+        return "splits other predictions than those of the run"
+    return ""

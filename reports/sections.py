@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from probes.records import Estimate, RunRecord
+from probes.variants import BEST_BLOCK
 from reports.cells import Cell
 from reports.formats import GLYPHS, count, estimate, p_value, points, signed, verdict
 from reports.heatmap import heatmap_figure, mapped_cells
+from reports.load import KINDS, Analyses
 from reports.markdown import code, escape, picture, table
 from reports.names import file_stem, reader_label
 from reports.origins import origins_table, recorded_origins
@@ -25,6 +27,7 @@ from reports.tables import (
 )
 
 __all__ = [
+    "analyses_section",
     "arms_section",
     "changes_section",
     "left_out_section",
@@ -166,6 +169,7 @@ def arms_section(cells: Sequence[Cell]) -> str:
             escape(row.arm) if row.arm else "as declared",
             escape(row.regions),
             "balanced" if row.balanced else "none",
+            _both(row.block_pre, row.block_post),
             points(row.pre),
             points(row.post),
             escape(_delta(row)),
@@ -174,15 +178,27 @@ def arms_section(cells: Sequence[Cell]) -> str:
         for row in arms.itertuples()
     ]
     header = (
-        "Question", "Metric", "Arm", "Features of", "Class weights", "Pre", "Post",
+        "Question", "Metric", "Arm", "Features of", "Class weights", "Block", "Pre", "Post",
         "Delta [95 % interval]", "Sign as declared",
     )  # fmt: skip
-    return (
-        "The same features at the declared block, read from other regions or with other class "
-        "weights. These arms explore: no verdict and no figure rests on them. Where the sign is "
-        "not as declared and the interval excludes 0, the answer depends on how one reads.\n\n"
-        + table(header, rows, right=(5, 6, 7))
+    best = (
+        f" *{BEST_BLOCK}* reads each side at a block of its own, the one with its lowest held-out "
+        "loss: it asks whether the best that is left is worse, where the declared reading asks "
+        "about one place."
+        if BEST_BLOCK in set(arms["arm"])
+        else ""
     )
+    return (
+        "The features read in ways that were not declared: from other regions, with other class "
+        f"weights or at other blocks.{best} These arms explore: no verdict and no figure rests on "
+        "them. Where the sign is not as declared and the interval excludes 0, the answer depends "
+        "on how one reads.\n\n" + table(header, rows, right=(6, 7, 8))
+    )
+
+
+def _both(pre: int, post: int) -> str:
+    """The block of both sides, or of each."""
+    return str(pre) if pre == post else f"{pre} → {post}"
 
 
 def changes_section(cells: Sequence[Cell]) -> str:
@@ -306,6 +322,21 @@ def runs_section(records: Sequence[RunRecord]) -> str:
         ),
     )
     return "\n\n".join(part for part in tables if part)
+
+
+def analyses_section(analyses: Analyses) -> str:
+    """Which further analyses the report holds, with their seeds and versions; empty without."""
+    tasks: dict[tuple[str, ...], list[str]] = {}
+    for name in KINDS:
+        for one in getattr(analyses, name):
+            made = (f"sdiag {name}", one.pair.name, str(one.seed), one.tool_version)
+            tasks.setdefault(made, []).append(one.task.label)
+    rows = [
+        (code(command), code(pair), ", ".join(map(code, labels)), seed, escape(version))
+        for (command, pair, seed, version), labels in tasks.items()
+    ]
+    header = ("Analysis", "Pair", "Tasks", "Seed", "sdiag")
+    return table(header, rows, right=(3,)) if rows else ""
 
 
 def _figure(alt: str, png: Path, caption: str) -> str:

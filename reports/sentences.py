@@ -2,19 +2,30 @@
 
 from collections.abc import Sequence
 
+from probes.diagnosis.records import DiagnosisRecord
 from probes.records import RunRecord
 from reports.cells import Cell, by_pair
+from reports.diagnosis import diagnosis_table
 from reports.formats import points, signed
-from reports.load import Results
+from reports.load import Analyses, Results
 from reports.markdown import code, escape
 from reports.names import question_labels
 
-__all__ = ["incomplete", "verdict_paragraph"]
+__all__ = ["incomplete", "kinds_of_loss", "verdict_paragraph"]
 
 
 def verdict_paragraph(cells: Sequence[Cell], margin: float) -> str:
     """What the confirmatory cells say of each pair, without a word more than they say."""
     return " ".join(_pair_sentences(members, margin) for members in by_pair(cells).values())
+
+
+def kinds_of_loss(records: Sequence[DiagnosisRecord]) -> str:
+    """The words of one pair's diagnoses in a sentence; empty without any."""
+    words: dict[str, list[str]] = {}
+    for row in diagnosis_table(records).itertuples():
+        words.setdefault(row.diagnosis, []).append(escape(row.question))
+    said = "; ".join(f"{_listed(names)} *{word}*" for word, names in words.items())
+    return f"The kind of loss, in a word each: {said}." if said else ""
 
 
 def _pair_sentences(cells: Sequence[Cell], margin: float) -> str:
@@ -90,7 +101,12 @@ def incomplete(results: Results) -> list[str]:
             f"run {code('sdiag probe')} again."
             for folder in results.unfinished
         ),
-        *_uneven(records),
+        *(
+            f"The {one.analysis} analysis of {code(one.pair)} on {code(one.task)} is left out, for "
+            f"it {one.reason}; run {code(f'sdiag {one.analysis}')} again."
+            for one in results.left_out
+        ),
+        *_uneven(records, results.analyses),
     ]
 
 
@@ -162,13 +178,13 @@ def _absent_classes(records: Sequence[RunRecord]) -> list[str]:
     return list(sentences)
 
 
-def _uneven(records: Sequence[RunRecord]) -> list[str]:
+def _uneven(records: Sequence[RunRecord], analyses: Analyses) -> list[str]:
     """Differences between runs that make their numbers hard to compare."""
     sentences = []
-    versions = sorted({record.tool_version for record in records})
+    versions = sorted({one.tool_version for one in (*records, *analyses)})
     if len(versions) > 1:
         sentences.append(
-            f"The runs were made with different versions: {escape(', '.join(versions))}."
+            f"The records were made with different versions: {escape(', '.join(versions))}."
         )
     for task in sorted({record.task.label for record in records}):
         rows = {

@@ -28,6 +28,12 @@ INTRODUCTION = (
     "of its kind as far as the spread between slices is noise (random effects, tau² by Paule and "
     "Mandel); its interval allows for its having been picked."
 )
+FIGURES = (
+    "In the figures, circles are the delta of a slice's rows with its 95 % interval, filled where "
+    "it differs from zero after correction over all slices of the pair; diamonds are the same "
+    "shrunken towards the mean of its kind. The dashed line is the delta of all rows. A triangle "
+    "marks the worst of a kind whose slices differ. The numbers beside a figure are of every slice."
+)
 
 
 def slices_section(records: Sequence[SlicesRecord], figures: Path, notes: dict[str, str]) -> str:
@@ -42,7 +48,7 @@ def slices_section(records: Sequence[SlicesRecord], figures: Path, notes: dict[s
         return ""
     corrected, differ = adjusted(records), differing(records)
     labels = _labels(records)
-    parts = [INTRODUCTION]
+    parts = [INTRODUCTION, FIGURES]
     for record in records:
         for question in record.blocks:
             label = labels[record.task.label, question]
@@ -60,8 +66,6 @@ def slices_section(records: Sequence[SlicesRecord], figures: Path, notes: dict[s
             path = f"{figures.name}/{png.name}"
             parts.append(picture(_alt(record, question, label), path))
             parts.append(_caption(record, question, label, path))
-    frame = slice_table(records)
-    parts.append(folded("All slices", _markdown(frame)))
     if refused := _refused(records, labels):
         parts.append(folded("Slices without numbers", refused))
     return "\n\n".join(parts)
@@ -208,14 +212,8 @@ def _alt(record: SlicesRecord, question: str, label: str) -> str:
 
 def _caption(record: SlicesRecord, question: str, label: str, path: str) -> str:
     """What the figure shows."""
-    return (
-        f"**Slices of {escape(label)}**, block {record.blocks[question]}. Circles: the delta of "
-        "the slice's rows with its 95 % interval, filled where it differs from zero after "
-        "correction over all slices of the pair. Diamonds: the same shrunken towards the mean of "
-        "its kind. The dashed line is the delta of all rows. A triangle marks the worst of a kind "
-        "whose slices differ. "
-        f"([numbers]({path.removesuffix('.png')}.csv))"
-    )
+    numbers = f"[numbers]({path.removesuffix('.png')}.csv)"
+    return f"**Slices of {escape(label)}**, block {record.blocks[question]}. ({numbers})"
 
 
 def _refused(records: Sequence[SlicesRecord], labels: dict[tuple[str, str], str]) -> str:
@@ -233,12 +231,3 @@ def _refused(records: Sequence[SlicesRecord], labels: dict[tuple[str, str], str]
     ]
     header = ("Question", "Sliced by", "Slice", "n", "Why")
     return table(header, rows, right=(3,)) if rows else ""
-
-
-def _markdown(frame: pd.DataFrame) -> str:
-    """A table of text as Markdown, without the pair."""
-    shown = frame.drop(columns="pair") if len(frame) else pd.DataFrame(columns=["question"])
-    rows = [[escape(str(cell)) for cell in row] for row in shown.to_numpy().tolist()]
-    return table(
-        [escape(name[:1].upper() + name[1:]) for name in shown.columns], rows, right=range(4, 11)
-    )

@@ -29,8 +29,11 @@ NUMBERS = [
     "pre", "pre_low", "pre_high", "post", "post_low", "post_high",
     "delta", "delta_low", "delta_high", "p", "p_adjusted", "family", "verdict",
     "n", "clusters", "block", "probe", "confirmatory", "higher_is_better",
-    "broken", "fixed", "p_mcnemar", "signature",
+    "block_pre", "block_post", "broken", "fixed", "p_mcnemar", "p_permutation", "p_equivalence",
+    "percentile_low", "percentile_high", "bca_low", "bca_high", "se", "dof", "interval", "warning",
+    "signature",
 ]  # fmt: skip
+NOT_IN_VERDICTS = NUMBERS[NUMBERS.index("probe") + 1 :]
 
 
 def verdict_table(
@@ -50,9 +53,7 @@ def verdict_table(
         Scores, errors and deltas are in points; a negative delta means worse, for errors too.
     """
     cells = judged_cells(tuple(records), margin=margin, alpha=alpha)
-    return numbers_table(confirmatory(cells)).drop(
-        columns=["confirmatory", "higher_is_better", "broken", "fixed", "p_mcnemar", "signature"]
-    )
+    return numbers_table(confirmatory(cells)).drop(columns=NOT_IN_VERDICTS)
 
 
 def confirmatory(cells: Iterable[Cell]) -> list[Cell]:
@@ -92,11 +93,28 @@ def _numbers(cell: Cell) -> dict[str, object]:
         "probe": c.probe,
         "confirmatory": c.confirmatory,
         "higher_is_better": c.higher_is_better,
+        "block_pre": _blocks(cell)[0],
+        "block_post": _blocks(cell)[1],
         "broken": c.broken,
         "fixed": c.fixed,
         "p_mcnemar": c.p_mcnemar,
+        "p_permutation": c.p_permutation,
+        "p_equivalence": cell.p_equivalence,
+        "percentile_low": c.percentile_low,
+        "percentile_high": c.percentile_high,
+        "bca_low": c.bca_low,
+        "bca_high": c.bca_high,
+        "se": c.se,
+        "dof": c.dof,
+        "interval": c.interval,
+        "warning": c.warning,
         "signature": c.signature,
     }
+
+
+def _blocks(cell: Cell) -> tuple[int, int]:
+    """The block of each side, which differ only where each was read at its best."""
+    return cell.comparison.blocks_chosen or (cell.comparison.block,) * 2
 
 
 def changes_table(cells: Sequence[Cell]) -> pd.DataFrame:
@@ -125,20 +143,27 @@ def changes_table(cells: Sequence[Cell]) -> pd.DataFrame:
 def arms_table(cells: Sequence[Cell]) -> pd.DataFrame:
     """Each declared cell with the other arms of its question, in its metric and at its block.
 
+    The arm that reads each side at its best block has two blocks and stands here as well.
+
     Returns:
-        Columns pair, question, metric, arm (empty for the declared one), regions, balanced, pre,
-        post, delta, delta_low, delta_high and same_sign: whether the delta has the sign of the
-        declared one, None for that itself and where either is 0. Empty without other arms.
+        Columns pair, question, metric, arm (empty for the declared one), regions, balanced,
+        block_pre, block_post, pre, post, delta, delta_low, delta_high and same_sign: whether the
+        delta has the sign of the declared one, None for that itself and where either is 0. Empty
+        without other arms.
     """
-    columns = ["pair", "question", "metric", "arm", "regions", "balanced", "pre", "post", "delta",
-               "delta_low", "delta_high", "same_sign"]  # fmt: skip
+    columns = ["pair", "question", "metric", "arm", "regions", "balanced", "block_pre",
+               "block_post", "pre", "post", "delta", "delta_low", "delta_high",
+               "same_sign"]  # fmt: skip
     rows = []
     for declared in confirmatory(cells):
         others = [
             cell
             for cell in cells
             if cell.comparison.arm
-            and _place(cell)[:3] == _place(declared)[:3]
+            and (cell.pair.name, cell.label) == (declared.pair.name, declared.label)
+            and (
+                cell.comparison.blocks_chosen or cell.comparison.block == declared.comparison.block
+            )
             and cell.comparison.metric == declared.comparison.metric
         ]
         rows += [_arm(cell, declared) for cell in (declared, *others) if others]
@@ -157,6 +182,8 @@ def _arm(cell: Cell, declared: Cell) -> dict[str, object]:
         "arm": name,
         "regions": " + ".join(read.regions),
         "balanced": read.balanced,
+        "block_pre": _blocks(cell)[0],
+        "block_post": _blocks(cell)[1],
         "pre": c.pre.value,
         "post": c.post.value,
         "delta": c.delta.value,

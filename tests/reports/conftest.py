@@ -4,11 +4,16 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.stats import norm
 
+from probes.metrics import GAZE_METRICS, ClassOutcome, GazeOutcome
+from probes.predictions import encode
+from probes.questions import Prediction
 from probes.records import (
     Baseline,
     Comparison,
@@ -173,14 +178,37 @@ def make_record(pair: str, task: str, deltas: Mapping[str, float], **changes: ob
             for block in range(BLOCKS)
             for metric in metrics[name]
         ),
-        "predictions_sha256": hashlib.sha256(predictions(pair, task)).hexdigest(),
+        "predictions_sha256": hashlib.sha256(predictions(task)).hexdigest(),
     }  # fmt: skip
     return RunRecord(**(fields | changes))
 
 
-def predictions(pair: str, task: str) -> bytes:
-    """What stands in for a file of predictions, of which a report reads the digest only."""
-    return f"PAR1 {pair} {task} PAR1".encode()
+@cache
+def predictions(task: str) -> bytes:
+    """Predictions of the declared questions of a task: few rows, the same for every pair.
+
+    Of them a report reads the digest, and the contrast of social and control questions.
+    """
+    n = 24
+    rng = np.random.default_rng(0)
+    ids = np.array([f"row-{i}" for i in range(n)], dtype=object)
+    clusters = np.array([f"person-{i // 2}" for i in range(n)], dtype=object)
+    labels = np.arange(n) % 2
+    made = []
+    for question, asked in QUESTIONS.items():
+        if asked.task != task:
+            continue
+        for probe, side, wrong in (("linear", "pre", 3), ("linear", "post", 7), ("", "none", 12)):
+            probe = probe or ("prior" if asked.higher else "centre")
+            block = -1 if side == "none" else BLOCKS - 1
+            guess = np.where(rng.permutation(n) < wrong, 1 - labels, labels)
+            scores = np.eye(2, dtype=np.float32)[guess] * 0.8 + 0.1
+            outcome = ClassOutcome(labels, scores)
+            if not asked.higher:
+                errors = np.linspace(0.5, 1.5, n) * wrong / 50
+                outcome = GazeOutcome(dict.fromkeys(GAZE_METRICS, errors))
+            made.append(Prediction(question, block, probe, side, ids, clusters, outcome, scores))
+    return encode(made)
 
 
 def write_run(results: Path, record: RunRecord, folder: str | None = None) -> Path:
@@ -188,7 +216,7 @@ def write_run(results: Path, record: RunRecord, folder: str | None = None) -> Pa
     place = results / (folder or f"{record.pair.name}/{record.task.name}")
     place.mkdir(parents=True)
     (place / "record.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
-    (place / "predictions.parquet").write_bytes(predictions(record.pair.name, record.task.name))
+    (place / "predictions.parquet").write_bytes(predictions(record.task.name))
     return place
 
 

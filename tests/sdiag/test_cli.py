@@ -10,6 +10,11 @@ import pytest
 COMMANDS = (
     ("extract",),
     ("probe",),
+    ("drift",),
+    ("slices",),
+    ("where",),
+    ("diagnose",),
+    ("plan",),
     ("report",),
     ("doctor",),
     ("audit",),
