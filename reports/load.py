@@ -118,12 +118,7 @@ def load_results(results: Path) -> Results:
         DataError: A record cannot be read, is of another schema, the predictions of a run are
             missing or were changed, or two records describe the same pair, task and rows.
     """
-    if not results.is_dir():
-        raise ConfigError(
-            f"Expected a folder of result records, found no folder at {results}. "
-            "Name the folder that `sdiag probe` wrote to, or run `sdiag probe` first."
-        )
-    runs = _by_key((path, read_run(path.parent)) for path in _files(results, RECORD))
+    runs = _read_runs(results)
     found: dict[str, list[Analysis]] = {name: [] for name in KINDS}
     left_out: list[LeftOut] = []
     for name, kind in KINDS.items():
@@ -136,10 +131,7 @@ def load_results(results: Path) -> Results:
             else:
                 found[name].append(one)
     if not runs and not any(found.values()):
-        raise ConfigError(
-            f"Expected `<pair>/<task>/{RECORD}` below {results}, found none. "
-            "Run `sdiag probe` first, or name the folder that it wrote to."
-        )
+        raise _nothing(results)
     return Results(
         records=tuple(record for _, record in runs.values()),
         unfinished=tuple(
@@ -154,19 +146,33 @@ def load_results(results: Path) -> Results:
 
 
 def read_records(results: Path) -> tuple[RunRecord, ...]:
-    """The runs of `load_results`, by pair and task.
+    """The runs below `results`, by pair and task, whatever analyses lie beside them.
 
     Raises:
         ConfigError: There is no such folder, or no run in it.
-        DataError: As `load_results`.
+        DataError: As `load_results`, of runs.
     """
-    records = load_results(results).records
-    if not records:
+    runs = _read_runs(results)
+    if not runs:
+        raise _nothing(results)
+    return tuple(record for _, record in runs.values())
+
+
+def _read_runs(results: Path) -> dict[Key, tuple[Path, RunRecord]]:
+    """All runs with their files, by pair and task, sorted."""
+    if not results.is_dir():
         raise ConfigError(
-            f"Expected a run, `<pair>/<task>/{RECORD}`, below {results}; found further analyses "
-            "only. Run `sdiag probe` first."
+            f"Expected a folder of result records, found no folder at {results}. "
+            "Name the folder that `sdiag probe` wrote to, or run `sdiag probe` first."
         )
-    return records
+    return _by_key((path, read_run(path.parent)) for path in _files(results, RECORD))
+
+
+def _nothing(results: Path) -> ConfigError:
+    return ConfigError(
+        f"Expected `<pair>/<task>/{RECORD}` below {results}, found none. "
+        "Run `sdiag probe` first, or name the folder that it wrote to."
+    )
 
 
 def _files(results: Path, name: str) -> list[Path]:

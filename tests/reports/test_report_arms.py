@@ -10,10 +10,17 @@ import pytest
 
 from degradation.errors import DataError
 from probes.records import RunRecord
+from reports import style
 from reports.load import read_records
 from reports.report import write_report
 
 TASK = "scenes-gesture"
+
+
+@pytest.fixture(autouse=True)
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few pixels: what is tested is the text."""
+    monkeypatch.setattr(style, "DPI", 25)
 
 
 @pytest.fixture
