@@ -16,6 +16,7 @@ from reports.formats import estimate, points, signed
 from reports.markdown import escape, picture, table
 from reports.names import file_stem
 from reports.robustness_figure import Tuned, tuning_figure
+from reports.sentences import listed
 from reports.tables import confirmatory
 
 __all__ = ["robustness_section", "robustness_table"]
@@ -39,6 +40,12 @@ class _Judged:
     def tuned(self) -> bool:
         """Whether its sign depends on the strength."""
         return bool(self.found.against(self.delta.value))
+
+    @property
+    def moved(self) -> bool:
+        """Whether the refits, which see fewer different rows, agree on another delta."""
+        both = self.found.training
+        return both is not None and not both.low <= self.delta.value <= both.high
 
     @property
     def blurred(self) -> bool:
@@ -149,7 +156,7 @@ def _tuning_words(judged: Sequence[_Judged]) -> str:
         return ""
     if turned := [f"**{escape(one.cell.label)}**" for one in judged if one.tuned]:
         return (
-            f"The sign depends on tuning for {', '.join(turned)}: with some one strength on both "
+            f"The sign depends on tuning for {listed(turned)}: with some one strength on both "
             "sides, the delta has the other sign and its interval leaves 0 out."
         )
     return (
@@ -170,13 +177,20 @@ def _training_words(judged: Sequence[_Judged]) -> str:
         if one.found.training and one.found.training.training_sd > one.found.training.sampling_se
     ]
     said = (
-        f"Other training rows move {', '.join(more)} more than other test rows would."
+        f"Other training rows move {listed(more)} more than other test rows would."
         if more
         else "Other training rows move no delta more than other test rows would."
     )
     if blurred := [f"**{escape(one.cell.label)}**" for one in judged if one.blurred]:
-        return f"{said} Counting both, the interval of {', '.join(blurred)} no longer leaves 0 out."
-    return f"{said} Counting both, every interval that left 0 out still does."
+        said += f" Counting both, the interval of {listed(blurred)} no longer leaves 0 out."
+    else:
+        said += " Counting both, every interval that left 0 out still does."
+    if moved := [f"**{escape(one.cell.label)}**" for one in judged if one.moved]:
+        said += (
+            f" The refits see fewer different rows, and agree on another delta of {listed(moved)}: "
+            "how much is lost depends on how many rows the probe is fitted on."
+        )
+    return said
 
 
 def _alt(judged: Sequence[_Judged]) -> str:
@@ -225,8 +239,8 @@ def _table(judged: Sequence[_Judged]) -> str:
     legend = (
         f"*Refits*: {' or '.join(map(str, refits))} probes for each side, each on training "
         "clusters drawn anew, at the strengths of the declared one. Each sees fewer different rows "
-        "than that, so their mean may lie a little off the declared delta; their spread is what "
-        "counts."
+        "than that, so their mean may lie off the declared delta; their spread is what counts, and "
+        "so few give it roughly."
     )
     return f"{grid}\n\n{legend}"
 

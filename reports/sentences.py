@@ -11,7 +11,7 @@ from reports.load import Analyses, Results
 from reports.markdown import code, escape
 from reports.names import question_labels
 
-__all__ = ["incomplete", "kinds_of_loss", "verdict_paragraph"]
+__all__ = ["incomplete", "kinds_of_loss", "listed", "verdict_paragraph"]
 
 
 def verdict_paragraph(cells: Sequence[Cell], margin: float) -> str:
@@ -24,7 +24,7 @@ def kinds_of_loss(records: Sequence[DiagnosisRecord]) -> str:
     words: dict[str, list[str]] = {}
     for row in diagnosis_table(records).itertuples():
         words.setdefault(row.diagnosis, []).append(escape(row.question))
-    said = "; ".join(f"{_listed(names)} *{word}*" for word, names in words.items())
+    said = "; ".join(f"{listed(names)} *{word}*" for word, names in words.items())
     return f"The kind of loss, in a word each: {said}." if said else ""
 
 
@@ -42,13 +42,13 @@ def _pair_sentences(cells: Sequence[Cell], margin: float) -> str:
     ]
     said = [
         f"Compared with {code(pair.pre)}, {code(pair.post)} reads "
-        f"{_listed(changes) if changes else 'no question provably worse or better'}."
+        f"{listed(changes) if changes else 'no question provably worse or better'}."
     ]
     if verdicts["equivalent"]:
-        names = _listed([escape(cell.label) for cell in verdicts["equivalent"]])
+        names = listed([escape(cell.label) for cell in verdicts["equivalent"]])
         said.append(f"Equivalent within {margin:g} points: {names}.")
     if verdicts["undecided"]:
-        names = _listed([f"{escape(c.label)} {_delta(c)}" for c in verdicts["undecided"]])
+        names = listed([f"{escape(c.label)} {_delta(c)}" for c in verdicts["undecided"]])
         said.append(f"Undecided, that is neither shown to differ nor shown to be equal: {names}.")
     said.append(_tally(cells))
     return " ".join(said)
@@ -78,10 +78,10 @@ def _tally(cells: Sequence[Cell]) -> str:
         if members:
             worse = sum(cell.verdict == "degraded" for cell in members)
             parts.append(f"{worse} of {len(members)} {word} questions")
-    return f"Degraded: {_listed(parts)}."
+    return f"Degraded: {listed(parts)}."
 
 
-def _listed(items: Sequence[str]) -> str:
+def listed(items: Sequence[str]) -> str:
     """Items as a sentence lists them."""
     if len(items) < 2:
         return "".join(items)
@@ -119,7 +119,7 @@ def _missing_tasks(records: Sequence[RunRecord]) -> list[str]:
     sentences = []
     for pair, present in done.items():
         if absent := sorted(tasks - present):
-            names = _listed([code(task) for task in absent])
+            names = listed([code(task) for task in absent])
             sentences.append(f"{code(pair)} was not probed on {names}, on which other pairs were.")
     return sentences
 
@@ -150,7 +150,7 @@ def _undefined(records: Sequence[RunRecord]) -> list[str]:
             place = (record.pair.name, labels[record.task.label, one.question], one.arm, one.reason)
             metrics.setdefault(place, []).append(one.metric)
     return [
-        f"{code(pair)} has no {_listed([code(name) for name in names])} of {escape(question)}"
+        f"{code(pair)} has no {listed([code(name) for name in names])} of {escape(question)}"
         f"{f' in the arm {code(arm)}' if arm else ''}: {escape(reason)}"
         f"{'' if reason.endswith('.') else '.'}"
         for (pair, question, arm, reason), names in metrics.items()
@@ -167,12 +167,12 @@ def _absent_classes(records: Sequence[RunRecord]) -> list[str]:
             label = escape(labels[record.task.label, question])
             if names := [escape(card.name) for card in own if not card.predicted]:
                 sentences[
-                    f"No test row of {label} is of class {_listed(names)}: means over classes "
+                    f"No test row of {label} is of class {listed(names)}: means over classes "
                     "leave it out."
                 ] = None
             if names := [escape(card.name) for card in own if not card.fitted]:
                 sentences[
-                    f"No training row of {label} is of class {_listed(names)}: no probe can "
+                    f"No training row of {label} is of class {listed(names)}: no probe can "
                     "predict it."
                 ] = None
     return list(sentences)

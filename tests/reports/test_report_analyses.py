@@ -221,6 +221,9 @@ def test_drift_without_a_run_is_told_and_judges_nothing(
         "Which kind of loss", "How far the features moved", "Where in the picture",
         "How to reproduce",
     ]  # fmt: skip
+    prose = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", text, flags=re.DOTALL)
+    assert "<b>" not in prose
+    assert not re.search("^# up", text, flags=re.MULTILINE)
     assert "made with a margin of 2 points, this report with one of 1" in text
     (said,) = summary.incomplete
     assert said.startswith("The slices analysis of `a|b <b>x</b> # up` on `scenes-expression` is")

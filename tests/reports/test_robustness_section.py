@@ -121,8 +121,17 @@ def test_what_depends_on_tuning_or_training_is_named(
     assert text.startswith("The sign depends on tuning for **expression**: with some one strength")
     assert "Other training rows move expression more than other test rows would." in text
     assert "the interval of **expression** no longer leaves 0 out." in text
+    assert "agree on" not in text
     rows = [line for line in text.splitlines() if line.startswith(("| expression", "| colour"))]
     assert [row.split(" | ")[3] for row in rows] == ["**yes**", "no"]
+
+
+def test_refits_that_agree_on_another_delta_are_named(
+    runs: tuple[RunRecord, ...], tmp_path: Path
+) -> None:
+    found = varied("expression", both=(-17, -9)), varied("colour", (0, 0, 0), both=(-12, -8))
+    text = section(runs, *found, folder=tmp_path)
+    assert "agree on another delta of **expression** and **colour**: how much is lost" in text
 
 
 def test_parts_that_were_not_asked_for_leave_dashes(
