@@ -38,7 +38,7 @@ __all__ = ["Certificate", "LogisticPath", "fit_logistic"]
 MAX_ITERATIONS = 500
 HISTORY_BYTES = 2**30
 """Memory that the searches of one batch of problems may take."""
-FLAT = 0.1
+FLAT = 0.01
 """Strengths above this count as this in the tolerance: the bias has no penalty to curve it."""
 ROUNDING, FLOOR = 0.5, 0.1
 """Rounding of an objective and of a gradient over many rows, in units of that of one row; errors of

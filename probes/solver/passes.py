@@ -16,7 +16,7 @@ from probes.solver.prepared import Prepared
 
 __all__ = ["Groups", "SoftmaxLoss", "Weights"]
 
-CHUNK = 2**20
+CHUNK = 2**18
 """Logits held at once, so that the passes over them stay in the processor's cache."""
 ABSENT = -1e9
 """Bias of a class that does not occur in a group; its probability is exactly 0."""
@@ -129,4 +129,4 @@ class SoftmaxLoss:
 
 def chunk_rows(columns: int) -> int:
     """Rows a chunk for that many columns of logits."""
-    return min(max(CHUNK // columns, 256), 8192)
+    return min(max(CHUNK // columns, 512), 4096)

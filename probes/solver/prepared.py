@@ -174,14 +174,15 @@ def _moments(
     low, high = torch.full_like(mean, torch.inf), torch.full_like(mean, -torch.inf)
     for start in range(0, n, READ_ROWS):
         read = _finite(x[start : start + READ_ROWS], start, device)
-        low, high = torch.minimum(low, read.amin(0)), torch.maximum(high, read.amax(0))
-        wide = read.double()
-        m, own = len(wide), wide.mean(0)
+        if read.dtype == torch.float64:
+            low, high = torch.minimum(low, read.amin(0)), torch.maximum(high, read.amax(0))
+        m, own = len(read), read.mean(0, dtype=torch.float64)
         step = own - mean
-        square += (wide - own).square_().sum(0) + step.square() * (start * m / (start + m))
+        inside = (read - own.to(read.dtype)).double().square_().sum(0)
+        square += inside + step.square() * (start * m / (start + m))
         mean += step * (m / (start + m))
     deviation = (square / n).sqrt()
-    # Compared by value: the deviation of a constant column can be rounding instead of 0.
+    # The mean of equal float32 is exact in float64, that of equal float64 need not be.
     scale = torch.where((low == high) | (deviation == 0), 0.0, 1 / deviation)
     return mean, torch.where(torch.isfinite(scale), scale, 0.0)
 
@@ -193,9 +194,9 @@ def _eigenbasis(prepared: Prepared) -> tuple[Float[Tensor, "d r"], Float64[Tenso
     z = [part[(-rows.start) % step :: step] for rows, part in prepared.chunks(READ_ROWS)]
     m = sum(map(len, z))
     if m >= d:
-        gram = sum((part.T @ part).double() for part in z) / m
-        spread, axes = torch.linalg.eigh(gram)
-        return axes.to(prepared.dtype), spread.clamp_min(0)
+        # Of the accuracy of the data: the axes only steer.
+        spread, axes = torch.linalg.eigh(sum(part.T @ part for part in z) / m)
+        return axes, spread.double().clamp_min(0)
     # Fewer rows than features: the axes lie in the span of the rows.
     span, triangle = torch.linalg.qr(torch.cat(z).double().T)
     spread, axes = torch.linalg.eigh(triangle @ triangle.T / m)
