@@ -14,7 +14,7 @@ from probes.table import TableRows
 
 __all__ = ["ClassProblem", "Features", "GazeProblem", "balanced_weights"]
 
-FINAL, CHOOSING = 1e-6, 1e-4
+FINAL, CHOOSING = 3e-7, 1e-4
 """Nats from the optimum at which to stop, for the fit that predicts and for those that only choose
 a strength: held-out losses of neighbouring strengths differ by far more wherever the choice
 matters."""

@@ -31,8 +31,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         folds: Folds of the clusters that choose among several strengths; with fewer clusters there
             are as many folds as clusters.
         class_weight: None, "balanced", or class label to weight, as in scikit-learn.
-        tol: Nats from the optimum at which a fit stops, as its gradient proves; the default lets
-            rounding decide.
+        tol: Nats from the optimum at which a fit stops; the default lets rounding decide.
         max_iter: Most L-BFGS steps.
         device: Where fits are computed.
         random_state: Decides the folds.
@@ -59,7 +58,7 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         *,
         folds=5,
         class_weight=None,
-        tol=1e-18,
+        tol=1e-22,
         max_iter=500,
         device="cpu",
         random_state=0,

@@ -37,13 +37,18 @@ class Minimum(NamedTuple):
         x: Points, shape (b, p).
         value: Objective at x, shape (b,).
         gradient_norm: Euclidean norm of the gradient at x, shape (b,).
+        decrement: Half the gradient times the step that was not taken any more, shape (b,): an
+            estimate of value minus minimum (Boyd and Vandenberghe, Convex Optimization, 9.5.1,
+            with the quasi-Newton metric for the inverse Hessian).
         iterations: Accepted steps of each problem, shape (b,).
-        converged: Whether gradient_norm is within the tolerance, shape (b,).
+        converged: Whether gradient_norm is within the tolerance or the decrement within the gap,
+            shape (b,).
     """
 
     x: Float64[Tensor, "b p"]
     value: Float64[Tensor, " b"]
     gradient_norm: Float64[Tensor, " b"]
+    decrement: Float64[Tensor, " b"]
     iterations: Int64[Tensor, " b"]
     converged: Bool[Tensor, " b"]
 
@@ -61,6 +66,8 @@ class _State(NamedTuple):
     """Steps since the last visible decrease."""
     steps: Int64[Tensor, " m"]
     """Accepted steps."""
+    decrement: Float64[Tensor, " m"]
+    """Estimated distance to the minimum, in value."""
 
     def take(self, index: Tensor) -> "_State":
         return _State(*(part[index] for part in self))
@@ -85,6 +92,7 @@ def minimise(
     *,
     tolerance: float | Float64[Tensor, " b"],
     max_iterations: int,
+    gap: float = 0.0,
     metric: Metric | None = None,
     renew: Callable[[Tensor, Tensor], None] | None = None,
     renew_after: int = 0,
@@ -98,6 +106,7 @@ def minimise(
         x0: Starting points, shape (b, p), float64.
         tolerance: A problem is done when the Euclidean norm of its gradient is at most this.
         max_iterations: Most steps taken.
+        gap: A problem is also done when the next step promises no more than this.
         metric: A guess at each inverse Hessian, symmetric and positive, in which the recursion
             starts; the identity where absent.
         renew: Takes the metric anew, from the points (m, p) of the problems with indices (m,).
@@ -120,37 +129,48 @@ def minimise(
     limit = torch.as_tensor(tolerance, dtype=x0.dtype, device=x0.device).expand(len(x0))
     everyone = torch.arange(len(x0), device=x0.device)
     value, gradient = objective(x0, everyone)
-    zero = torch.zeros_like(everyone)
-    state = _State(everyone, x0, value, gradient, gradient.norm(dim=1), zero, zero)
+    zero, far = torch.zeros_like(everyone), torch.full_like(value, torch.inf)
+    state = _State(everyone, x0, value, gradient, gradient.norm(dim=1), zero, zero, far)
     end, pairs = state.take(everyone), []
     moved = torch.ones_like(everyone, dtype=torch.bool)
     for step in range(max_iterations + 1):
-        norm = state.gradient.norm(dim=1)
+        direction = -_inverse_hessian_times(state, pairs, metric)
+        slope = (direction * state.gradient).sum(1)
+        state = state._replace(decrement=(-slope / 2).clamp_min(0))
+        near = (state.gradient.norm(dim=1) <= limit[state.which]) | (state.decrement <= gap)
         # Negated, so that a problem whose numbers are not finite is left as well.
-        left = ~(moved & (norm > limit[state.which]) & (state.idle < IDLE_STEPS))
+        left = ~(moved & ~near & (state.idle < IDLE_STEPS) & (slope < 0))
         if left.any() or step == max_iterations:
             for part, now in zip(end[1:], state[1:], strict=True):
                 part[state.which] = now
             keep = torch.nonzero(~left)[:, 0]
-            state = state.take(keep)
+            state, direction, slope = state.take(keep), direction[keep], slope[keep]
             pairs = [_Pair(*(part[keep] for part in pair)) for pair in pairs]
         if not len(state.which) or step == max_iterations:
             break
-        if step == renew_after > 0:
+        state, pair, moved = _step(
+            objective, state, direction, slope, 8 * rounding, first=not pairs
+        )
+        pairs = [*pairs[1 - MEMORY :], pair]
+        if step + 1 == renew_after:
             renew(state.x, state.which)
             renew_after *= 3
-        state, pair, moved = _step(objective, metric, state, pairs, 8 * rounding)
-        pairs = [*pairs[1 - MEMORY :], pair]
     norm = end.gradient.norm(dim=1)
-    return Minimum(end.x, end.value, norm, end.steps, norm <= limit)
+    done = (norm <= limit) | (end.decrement <= gap)
+    return Minimum(end.x, end.value, norm, end.decrement, end.steps, done)
 
 
 def _step(
-    objective: Objective, metric: Metric, state: _State, pairs: list[_Pair], slack: float
+    objective: Objective,
+    state: _State,
+    direction: Float64[Tensor, "m p"],
+    slope: Float64[Tensor, " m"],
+    slack: float,
+    *,
+    first: bool,
 ) -> tuple[_State, _Pair, Bool[Tensor, " m"]]:
     """One step of every problem, its trace for the recursion, and which problems have moved."""
-    direction = -_inverse_hessian_times(state, pairs, metric)
-    x, value, gradient, moved = _search(objective, state, direction, slack, first=not pairs)
+    x, value, gradient, moved = _search(objective, state, direction, slope, slack, first=first)
     move, change = x - state.x, gradient - state.gradient
     product = (move * change).sum(1)
     # A pair without positive curvature (rounding) is stored as inert.
@@ -158,19 +178,15 @@ def _step(
     pair = _Pair(move, change, torch.where(sound, 1 / product, 0.0))
     norm = gradient.norm(dim=1)
     progress = (value < state.value - slack * state.value.abs()) | (norm < 0.9 * state.lowest)
-    return (
-        _State(
-            which=state.which,
-            x=x,
-            value=value,
-            gradient=gradient,
-            lowest=torch.minimum(norm, state.lowest),
-            idle=torch.where(progress, 0, state.idle + 1),
-            steps=state.steps + moved,
-        ),
-        pair,
-        moved,
+    after = state._replace(
+        x=x,
+        value=value,
+        gradient=gradient,
+        lowest=torch.minimum(norm, state.lowest),
+        idle=torch.where(progress, 0, state.idle + 1),
+        steps=state.steps + moved,
     )
+    return after, pair, moved
 
 
 def _inverse_hessian_times(
@@ -198,6 +214,7 @@ def _search(
     objective: Objective,
     start: _State,
     direction: Float64[Tensor, "m p"],
+    slope: Float64[Tensor, " m"],
     slack: float,
     *,
     first: bool,
@@ -208,7 +225,6 @@ def _search(
 
     Problems for which no step decreases the value stay where they are and count as not moved.
     """
-    slope = (direction * start.gradient).sum(1)
     step = torch.ones_like(slope)
     if first:  # no curvature seen yet: do not leap further than a unit in the metric of the guess
         step = (1 / (-slope).clamp_min(1e-300).sqrt()).clamp_max(1.0)

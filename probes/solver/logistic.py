@@ -38,8 +38,8 @@ __all__ = ["Certificate", "LogisticPath", "fit_logistic"]
 MAX_ITERATIONS = 500
 HISTORY_BYTES = 2**30
 """Memory that the searches of one batch of problems may take."""
-FLAT = 0.01
-"""Strengths above this count as this in the tolerance: the bias has no penalty to curve it."""
+SAFETY = 0.1
+"""Share of the gap at which to stop, since its estimate by the next step is somewhat too low."""
 ROUNDING, FLOOR = 0.5, 0.1
 """Rounding of an objective and of a gradient over many rows, in units of that of one row; errors of
 rows cancel."""
@@ -53,9 +53,10 @@ class Certificate:
         objective: Shape (b,).
         gradient_norm: Euclidean norm of the gradient, shape (b,).
         iterations: L-BFGS steps, shape (b,).
-        converged: Whether the gradient met its tolerance, shape (b,).
-        gap: Objective minus optimum, by strong convexity at most ||gradient||^2 / (2 strength),
-            shape (b,); `probes.solver.duality` has a bound that is tighter.
+        converged: Whether the gap is what was asked for, or the gradient is all rounding, shape
+            (b,).
+        gap: Objective minus optimum as estimated by the step that was not taken any more, times
+            ten for safety, shape (b,); `probes.solver.duality` has a bound.
     """
 
     objective: Float64[np.ndarray, " b"]
@@ -137,7 +138,7 @@ def fit_logistic(
     n_classes: int,
     counts: Float[np.ndarray, "g _"] | None = None,
     weights: Float[np.ndarray, "g _"] | None = None,
-    gap: float = 1e-6,
+    gap: float = 3e-7,
     start: LogisticPath | None = None,
     max_iterations: int = MAX_ITERATIONS,
 ) -> LogisticPath:
@@ -153,10 +154,8 @@ def fit_logistic(
             every row once where absent.
         weights: Weight of each row in the loss of each group, shape (g, n), positive where the
             group holds the row; only their ratios matter. Equal where absent.
-        gap: A fit stops when its gradient proves the objective to be this close to the optimum, in
-            nats: by strong convexity the gap is at most ||gradient||^2 / (2 strength). In float32 a
-            fit at a weak strength may stop earlier, when rounding hides the rest; `certificate`
-            holds what was reached.
+        gap: A fit stops when the next step promises less than a tenth of this in objective, in
+            nats, or when rounding hides the rest; `certificate` holds what was reached.
         start: Fits of as many problems from which to start; zero weights and the class shares
             where absent.
         max_iterations: Most L-BFGS steps.
@@ -200,7 +199,7 @@ def fit_logistic(
             gradient_norm=found.gradient_norm.cpu().numpy(),
             iterations=found.iterations.cpu().numpy(),
             converged=found.converged.cpu().numpy(),
-            gap=(found.gradient_norm.square() / (2 * loss.strengths)).cpu().numpy(),
+            gap=(found.decrement / SAFETY).cpu().numpy(),
         ),
     )
 
@@ -216,14 +215,14 @@ def _minimise(
     eps = torch.finfo(loss.prepared.dtype).eps
     metric = SoftmaxMetric(loss, mass)
     floor = FLOOR * eps * _gradient_size(loss, mass)
-    tolerance = (2 * gap * loss.strengths.clamp_max(FLAT)).sqrt().maximum(floor)
     batch = max(1, HISTORY_BYTES // (x0.shape[1] * 8 * 2 * MEMORY))
     found = [
         minimise(
             lambda x, which, own=problems: loss(x, own[which]),
             x0[problems],
-            tolerance=tolerance[problems],
+            tolerance=floor[problems],
             max_iterations=max_iterations,
+            gap=SAFETY * gap,
             metric=lambda q, which, own=problems: metric(q, own[which]),
             renew=lambda x, which, own=problems: metric.renew(x, own[which]),
             renew_after=metric.renewal_steps(),

@@ -86,13 +86,14 @@ class SoftmaxLoss:
     ) -> tuple[Float64[Tensor, " m"], Float64[Tensor, "m c d"], Float64[Tensor, "m c"]]:
         """Log-loss and its gradient in the common z-scores, over all rows."""
         (m, c, d), dtype = weights.shape, self.prepared.dtype
-        narrow, offset = weights.to(dtype).view(m * c, d), bias.to(dtype)[:, :, None]
+        narrow, offset = weights.to(dtype).view(m * c, d), bias.to(dtype).view(m * c, 1)
         loss = torch.zeros(m, dtype=torch.float64, device=weights.device)
         slope = torch.zeros(m * c, d, dtype=torch.float64, device=weights.device)
         bias_slope = torch.zeros(m, c, dtype=torch.float64, device=weights.device)
+        shares = _of_each(self.groups.share, group)
         for rows, z in self.prepared.chunks(chunk_rows(m * c)):
-            share, target = self.groups.share[group][:, rows], self.target[:, rows]
-            logits = (narrow @ z.T).view(m, c, -1).add_(offset)
+            share, target = shares[:, rows], self.target[:, rows]
+            logits = torch.addmm(offset, narrow, z.T).view(m, c, -1)
             own = (logits * target).sum(1)
             top = logits.amax(1, keepdim=True)
             total = logits.sub_(top).exp_().sum(1)
@@ -118,13 +119,20 @@ class SoftmaxLoss:
         common = weights * self.groups.scale[self.group_of][:, None]
         offset = bias - torch.einsum("mcd,md->mc", common, self.groups.mean[self.group_of])
         narrow = common.to(self.prepared.dtype).view(b * c, d)
+        offset = offset.to(narrow.dtype).view(b * c, 1)
         loss = torch.zeros(b, dtype=torch.float64, device=weights.device)
+        shares = _of_each(share, self.group_of)
         for rows, z in self.prepared.chunks(chunk_rows(b * c)):
-            logits = (narrow @ z.T).view(b, c, -1).add_(offset.to(z.dtype)[:, :, None])
+            logits = torch.addmm(offset, narrow, z.T).view(b, c, -1)
             own = (logits * self.target[:, rows]).sum(1)
-            each = (logits.logsumexp(1) - own) * share[self.group_of][:, rows]
+            each = (logits.logsumexp(1) - own) * shares[:, rows]
             loss += each.sum(1, dtype=torch.float64)
         return loss
+
+
+def _of_each(share: Float[Tensor, "g n"], group: Int64[Tensor, " m"]) -> Float[Tensor, "m n"]:
+    """The row shares of the group of each problem, without a copy where there is one group."""
+    return share.expand(len(group), -1) if len(share) == 1 else share[group]
 
 
 def chunk_rows(columns: int) -> int:

@@ -28,6 +28,7 @@ __all__ = ["READ_ROWS", "Prepared", "RowSource", "basis_step", "group_moments", 
 
 READ_ROWS = 4096
 """Rows held at once while statistics are taken."""
+CACHED_ROWS = 512
 NARROW = 1e-3
 """Share of its mean square below which the variance of a column in a group is taken again."""
 BASIS_ROWS = 8
@@ -172,15 +173,18 @@ def _moments(
     mean = torch.zeros(d, dtype=torch.float64, device=device)
     square = torch.zeros_like(mean)
     low, high = torch.full_like(mean, torch.inf), torch.full_like(mean, -torch.inf)
+    seen = 0
     for start in range(0, n, READ_ROWS):
-        read = _finite(x[start : start + READ_ROWS], start, device)
-        if read.dtype == torch.float64:
-            low, high = torch.minimum(low, read.amin(0)), torch.maximum(high, read.amax(0))
-        m, own = len(read), read.mean(0, dtype=torch.float64)
-        step = own - mean
-        inside = (read - own.to(read.dtype)).double().square_().sum(0)
-        square += inside + step.square() * (start * m / (start + m))
-        mean += step * (m / (start + m))
+        # Few rows at a time stay in the processor's cache: several times quicker.
+        for read in _finite(x[start : start + READ_ROWS], start, device).split(CACHED_ROWS):
+            if read.dtype == torch.float64:
+                low, high = torch.minimum(low, read.amin(0)), torch.maximum(high, read.amax(0))
+            m, own = len(read), read.mean(0, dtype=torch.float64)
+            step = own - mean
+            inside = (read - own.to(read.dtype)).square_().sum(0, dtype=torch.float64)
+            square += inside + step.square() * (seen * m / (seen + m))
+            mean += step * (m / (seen + m))
+            seen += m
     deviation = (square / n).sqrt()
     # The mean of equal float32 is exact in float64, that of equal float64 need not be.
     scale = torch.where((low == high) | (deviation == 0), 0.0, 1 / deviation)

@@ -59,7 +59,7 @@ def test_the_optimum_is_scikit_learns(name, wide, close):
     x, labels = CASES[name]
     x = x.astype(np.float64) if wide else x
     c = int(labels.max() + 1)
-    path = fit_logistic(prepare(x), labels, STRENGTHS, n_classes=c, gap=1e-13)
+    path = fit_logistic(prepare(x), labels, STRENGTHS, n_classes=c, gap=1e-18)
     z = z_score(x)
     for i, strength in enumerate(STRENGTHS):
         reference = sklearn_fit(z, labels, strength)
@@ -75,7 +75,7 @@ def test_the_certificates_bound_the_true_distance(name):
     x, labels = CASES[name]
     c, wide = int(labels.max() + 1), prepare(x.astype(np.float64))
     loose = fit_logistic(prepare(x), labels, STRENGTHS, n_classes=c, gap=1e-2)
-    tight = fit_logistic(wide, labels, STRENGTHS, n_classes=c, gap=1e-14)
+    tight = fit_logistic(wide, labels, STRENGTHS, n_classes=c, gap=1e-18)
     excess = objective(loose, x, labels) - objective(tight, x, labels)
     gap = duality_gap(loose)
     # Float32 z-scores are those of slightly other features.
@@ -100,7 +100,7 @@ def objective(path, x, labels, weights=None):
 
 def test_unseen_rows_use_the_statistics_of_the_rows_fitted():
     x, labels = planted(200, 6, 3, 5)
-    path = fit_logistic(prepare(x[:100]), labels[:100], [0.01], n_classes=3)
+    path = fit_logistic(prepare(x[:100]), labels[:100], [0.01], n_classes=3, gap=1e-12)
     train = x[:100].astype(np.float64)
     z = (x[100:] - train.mean(axis=0)) / train.std(axis=0)
     reference = sklearn_fit(z_score(x[:100]), labels[:100], 0.01)
@@ -209,7 +209,7 @@ def test_the_weighted_optimum_is_scikit_learns(kind, c):
     weights = weights_of(kind, labels)
     x = x.astype(np.float64)
     path = fit_logistic(
-        prepare(x), labels, STRENGTHS, n_classes=c, weights=weights[None], gap=1e-13
+        prepare(x), labels, STRENGTHS, n_classes=c, weights=weights[None], gap=1e-18
     )
     for i, strength in enumerate(STRENGTHS):
         reference = sklearn_fit(z_score(x), labels, strength, weights)
@@ -232,7 +232,7 @@ def test_at_the_weighted_optimum_the_gradient_is_zero_by_direct_sums():
     weights = weights_of("any", labels)
     x = x.astype(np.float64)
     path = fit_logistic(
-        prepare(x), labels, STRENGTHS, n_classes=4, weights=weights[None], gap=1e-14
+        prepare(x), labels, STRENGTHS, n_classes=4, weights=weights[None], gap=1e-18
     )
     z, share = z_score(x), weights / weights.sum()
     for strength, coefficients, p in zip(
@@ -277,12 +277,12 @@ def test_counts_are_repeated_rows():
     counts[0, 7] = 0
     prepared = prepare(x.astype(np.float64))
     together = fit_logistic(
-        prepared, labels, STRENGTHS, n_classes=4, counts=counts.astype(float), gap=1e-13
+        prepared, labels, STRENGTHS, n_classes=4, counts=counts.astype(float), gap=1e-18
     )
     for group, count in enumerate(counts):
         rows = np.repeat(np.arange(len(x)), count)
         alone = fit_logistic(
-            prepare(x[rows].astype(np.float64)), labels[rows], STRENGTHS, n_classes=4, gap=1e-13
+            prepare(x[rows].astype(np.float64)), labels[rows], STRENGTHS, n_classes=4, gap=1e-18
         )
         own = slice(group * len(STRENGTHS), (group + 1) * len(STRENGTHS))
         np.testing.assert_allclose(together.coefficients()[own], alone.coefficients(), atol=1e-5)
@@ -330,10 +330,10 @@ def test_soft_targets_are_repeated_rows_of_each_class():
     x, _ = planted(60, 6, 3, 22)
     x = x.astype(np.float64)
     share = np.random.default_rng(0).dirichlet(np.ones(3), 60)
-    soft = fit_logistic(prepare(x), share, STRENGTHS, n_classes=3, gap=1e-13)
+    soft = fit_logistic(prepare(x), share, STRENGTHS, n_classes=3, gap=1e-18)
     hard = fit_logistic(
         prepare(np.repeat(x, 3, axis=0)), np.tile(np.arange(3), 60), STRENGTHS, n_classes=3,
-        weights=share.reshape(1, -1), gap=1e-13,
+        weights=share.reshape(1, -1), gap=1e-18,
     )  # fmt: skip
     np.testing.assert_allclose(soft.coefficients(), hard.coefficients(), atol=1e-5)
 
