@@ -252,7 +252,8 @@ def _read(framing: str, split: str) -> Rows:
             for label_set, label in question.labels.items()
         },
         points=_points(middles, framing, split),
-        clusters=np.array([scene.cluster for scene in middles], dtype=object),
+        # Tasks show other pictures, so clusters of the same name are not the same.
+        clusters=np.array([f"{framing}/{scene.cluster}" for scene in middles], dtype=object),
         sizes=np.full((n if framing == "gaze" else 0, 2), SIDE, dtype=np.int64),
         attributes={
             name: np.array([attribute(scene) for scene in middles], dtype=object)

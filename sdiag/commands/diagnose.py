@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from sdiag.commands.cached import cached_pairs
-from sdiag.commands.options import CACHE, RESULTS, Cache, Json, Results, Tasks, emit
+from sdiag.commands.options import (
+    CACHE,
+    RESULTS,
+    Cache,
+    Json,
+    Models,
+    Results,
+    RowList,
+    Tasks,
+    emit,
+)
 
 __all__ = ["EXAMPLES", "diagnose"]
 
@@ -17,10 +27,7 @@ EXAMPLES = (
 
 def diagnose(
     task: Tasks = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help="Pair; repeat for several. Default: all cached."),
-    ] = None,
+    model: Models = None,
     block: Annotated[
         list[int] | None, typer.Option(help="Block; repeat. Default: the declared one.")
     ] = None,
@@ -30,10 +37,7 @@ def diagnose(
             help="Fewer seeds, portions and subsets; no attentive probe and no code length."
         ),
     ] = False,
-    rows: Annotated[
-        str | None,
-        typer.Option(help="Use only the rows of the lists of this name, as `sdiag probe`."),
-    ] = None,
+    rows: RowList = None,
     seed: Annotated[
         int, typer.Option(help="Seed of folds, subsets, orders and initial weights.")
     ] = 0,

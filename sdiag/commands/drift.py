@@ -1,12 +1,21 @@
 """`sdiag drift`: how far the representation moved, whether or not anything was lost."""
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdiag.commands.options import CACHE, RESULTS, Cache, Json, Results, Tasks, emit
+from sdiag.commands.cached import cached_pairs
+from sdiag.commands.options import (
+    CACHE,
+    RESULTS,
+    Cache,
+    Json,
+    Models,
+    Results,
+    RowList,
+    Tasks,
+    emit,
+)
 
 if TYPE_CHECKING:
     from probes.drift.records import DriftRecord
@@ -21,10 +30,7 @@ EXAMPLES = (
 
 def drift(
     task: Tasks = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help="Pair; repeat for several. Default: all cached."),
-    ] = None,
+    model: Models = None,
     block: Annotated[
         list[int] | None,
         typer.Option(
@@ -34,10 +40,7 @@ def drift(
     split: Annotated[
         str, typer.Option(help="Split whose rows are compared, or all for those of every split.")
     ] = "test",
-    rows: Annotated[
-        str | None,
-        typer.Option(help="Compare only the rows of the lists of this name, as `sdiag probe`."),
-    ] = None,
+    rows: RowList = None,
     row_cap: Annotated[
         int,
         typer.Option(
@@ -75,42 +78,10 @@ def drift(
             settings=settings,
             row_list=rows or "",
         )
-        for pair, one_task in tqdm(_selected(cache, task, model), unit="task", desc="drift")
+        for pair, one_task in tqdm(cached_pairs(cache, task, model), unit="task", desc="drift")
     ]
     table = drift_table(records)
     emit([_summary(one) for one in records], table.to_string(index=False), as_json=json)
-
-
-def _selected(
-    cache: Path, tasks: list[str] | None, models: list[str] | None
-) -> list[tuple[str, str]]:
-    """Cached pairs and tasks that the names select, in order."""
-    from degradation.cache import pairs
-    from degradation.errors import ConfigError
-
-    cached = {(entry.pair, entry.task) for entry in pairs(cache)}
-    if not cached and tasks is None and models is None:
-        from degradation.encoders.registry import get_pair
-        from degradation.protocol import Protocol
-        from sdiag.commands.extract import extract_pairs
-
-        print(f"No features in {cache} yet: extracting the pair tiny first.", file=sys.stderr)
-        extract_pairs({get_pair("tiny"): Protocol()}, None, None, cache)
-        cached = {(entry.pair, entry.task) for entry in pairs(cache)}
-    chosen = sorted(
-        (pair, task)
-        for pair, task in cached
-        if (tasks is None or task in tasks) and (models is None or pair in models)
-    )
-    known = {name for pair_and_task in cached for name in pair_and_task}
-    missing = sorted({*(tasks or ()), *(models or ())} - known)
-    if missing or not chosen:
-        listed = ", ".join(sorted(f"{pair} on {task}" for pair, task in cached)) or "nothing"
-        raise ConfigError(
-            f"No cached features for {missing[0] if missing else 'these options'!r} in {cache}. "
-            f"Cached: {listed}. Run `sdiag extract` for it first."
-        )
-    return chosen
 
 
 def _summary(record: "DriftRecord") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Cache", "Json", "Results", "Tasks", "Weights", "emit"]
+__all__ = ["Cache", "Json", "Models", "Results", "RowList", "Tasks", "Weights", "emit"]
 
 Cache = Annotated[
     Path, typer.Option("--cache", help="Folder of the feature cache.", envvar="SDIAG_CACHE")
@@ -17,6 +17,18 @@ Results = Annotated[
 Tasks = Annotated[
     list[str] | None,
     typer.Option("--task", "-t", help="Task name; repeat for several. Default: all."),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", help="Pair; repeat for several. Default: all there are."),
+]
+RowList = Annotated[
+    str | None,
+    typer.Option(
+        "--rows",
+        help="Only the rows of the lists of this name, which `sdiag audit --clean` makes. What is "
+        "found stands beside that on all rows, as TASK@NAME.",
+    ),
 ]
 Weights = Annotated[
     Path | None,

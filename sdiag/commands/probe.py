@@ -1,12 +1,22 @@
 """`sdiag probe`: linear probes on both sides, and the paired verdict."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sdiag.commands.options import CACHE, RESULTS, Cache, Json, Results, Tasks, emit
+from sdiag.commands.cached import cached_pairs
+from sdiag.commands.options import (
+    CACHE,
+    RESULTS,
+    Cache,
+    Json,
+    Models,
+    Results,
+    RowList,
+    Tasks,
+    emit,
+)
 
 __all__ = ["EXAMPLES", "probe", "probe_cached"]
 
@@ -19,10 +29,7 @@ EXAMPLES = (
 
 def probe(
     task: Tasks = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help="Pair; repeat for several. Default: all cached."),
-    ] = None,
+    model: Models = None,
     block: Annotated[
         list[int] | None, typer.Option(help="Block to probe; repeat. Default: all cached.")
     ] = None,
@@ -34,13 +41,7 @@ def probe(
             "weights), at the declared block or at those named; they carry no verdict."
         ),
     ] = True,
-    rows: Annotated[
-        str | None,
-        typer.Option(
-            help="Probe only the rows of the lists of this name, which `sdiag audit --clean` "
-            "makes. The run stands beside that on all rows, as TASK@NAME."
-        ),
-    ] = None,
+    rows: RowList = None,
     curve: Annotated[
         bool,
         typer.Option(
@@ -83,6 +84,8 @@ def probe(
     Strengths are chosen on the validation split, or by clustered folds; never on test. With an
     empty cache and no options, the embedded pair is extracted first.
     """
+    from probes.statistics.contrast import social_contrast
+    from reports.contrast import contrast_sentence
     from reports.formats import terminal_table
     from reports.load import read_records
     from reports.tables import verdict_table
@@ -110,9 +113,10 @@ def probe(
         and (model is None or record.pair.name in model)
     ]
     table = verdict_table(records, margin=margin)
-    emit(
-        table.to_dict(orient="records"), terminal_table(table).to_string(index=False), as_json=json
-    )
+    text = terminal_table(table).to_string(index=False)
+    for one in social_contrast(results, records):
+        text += f"\n\n{one.pair}: {contrast_sentence(one)}"
+    emit(table.to_dict(orient="records"), text, as_json=json)
 
 
 def probe_cached(
@@ -134,39 +138,8 @@ def probe_cached(
     """
     from tqdm import tqdm
 
-    from degradation.cache import pairs
-    from degradation.errors import ConfigError
     from probes.run import probe_pair
-    from sdiag.commands.extract import extract_pairs
 
-    cached = pairs(cache)
-    if not cached and tasks is None and models is None:
-        from degradation.encoders.registry import get_pair
-        from degradation.protocol import Protocol
-
-        print(f"No features in {cache} yet: extracting the pair tiny first.", file=sys.stderr)
-        extract_pairs({get_pair("tiny"): Protocol()}, None, None, cache)
-        cached = pairs(cache)
-    selected = sorted(
-        {
-            (entry.pair, entry.task)
-            for entry in cached
-            if (tasks is None or entry.task in tasks) and (models is None or entry.pair in models)
-        }
-    )
-    wanted = {(name, "pair") for name in models or ()} | {(name, "task") for name in tasks or ()}
-    missing = {
-        (name, kind)
-        for name, kind in wanted
-        if name not in {getattr(entry, kind) for entry in cached}
-    }
-    if missing or not selected:
-        name, kind = min(missing) if missing else ("these options", "pair and task")
-        known = sorted({f"{entry.pair} on {entry.task}" for entry in cached})
-        raise ConfigError(
-            f"No cached features for {kind} {name!r} in {cache}. "
-            f"Cached: {', '.join(known) or 'nothing'}. Run `sdiag extract` for it first."
-        )
-    for pair, task in (bar := tqdm(selected, unit="task", desc="probe")):
+    for pair, task in (bar := tqdm(cached_pairs(cache, tasks, models), unit="task", desc="probe")):
         bar.set_postfix_str(f"{pair} {task}")
         probe_pair(cache, task, pair, results=results, **options)

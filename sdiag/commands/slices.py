@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sdiag.commands.options import CACHE, RESULTS, Cache, Json, Results, Tasks, emit
+from sdiag.commands.options import (
+    CACHE,
+    RESULTS,
+    Cache,
+    Json,
+    Models,
+    Results,
+    RowList,
+    Tasks,
+    emit,
+)
 
 if TYPE_CHECKING:
     from probes.records import RunRecord
@@ -21,13 +31,8 @@ EXAMPLES = (
 
 def slices(
     task: Tasks = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help="Pair; repeat for several. Default: all probed."),
-    ] = None,
-    rows: Annotated[
-        str | None, typer.Option(help="Slice the runs on the row lists of this name.")
-    ] = None,
+    model: Models = None,
+    rows: RowList = None,
     block: Annotated[
         int | None, typer.Option(help="Block to slice. Default: the declared one.")
     ] = None,

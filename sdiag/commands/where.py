@@ -5,7 +5,17 @@ from typing import Annotated
 import typer
 
 from sdiag.commands.cached import cached_pairs
-from sdiag.commands.options import CACHE, RESULTS, Cache, Json, Results, Tasks, emit
+from sdiag.commands.options import (
+    CACHE,
+    RESULTS,
+    Cache,
+    Json,
+    Models,
+    Results,
+    RowList,
+    Tasks,
+    emit,
+)
 
 __all__ = ["EXAMPLES", "where"]
 
@@ -17,12 +27,7 @@ EXAMPLES = (
 
 def where(
     task: Tasks = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model", "-m", help="Pair; repeat for several. Default: all with token maps."
-        ),
-    ] = None,
+    model: Models = None,
     question: Annotated[
         list[str] | None, typer.Option(help="Question; repeat. Default: all with classes.")
     ] = None,
@@ -32,9 +37,7 @@ def where(
     tokens: Annotated[
         int, typer.Option(help="Tokens of each picture that the probe is fitted on.", min=1)
     ] = 8,
-    rows: Annotated[
-        str | None, typer.Option(help="Use only the rows of the lists of this name.")
-    ] = None,
+    rows: RowList = None,
     seed: Annotated[int, typer.Option(help="Seed of folds and of the tokens fitted.")] = 0,
     cache: Cache = CACHE,
     results: Results = RESULTS,
