@@ -195,7 +195,8 @@ def _eigenbasis(prepared: Prepared) -> tuple[Float[Tensor, "d r"], Float64[Tenso
     """Axes (d, r) and variances (r,) of the z-scores, from evenly spaced rows where many."""
     d = len(prepared.mean)
     step = basis_step(len(prepared), d)
-    z = [part[(-rows.start) % step :: step] for rows, part in prepared.chunks(READ_ROWS)]
+    # Copies: a view would keep its whole chunk in memory.
+    z = [part[-rows.start % step :: step].clone() for rows, part in prepared.chunks(READ_ROWS)]
     m = sum(map(len, z))
     if m >= d:
         # Of the accuracy of the data: the axes only steer.

@@ -95,7 +95,7 @@ def test_json_holds_the_numbers_and_options_reach_the_record(root):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--task", "made-down"], "No cached features for 'made-down'.*noisy on made-up"),
+        (["--task", "made-down"], "No cached features for task 'made-down'.*noisy on made-up"),
         (["--model", "other"], "'other'.*Run `sdiag extract`"),
         (["--block", "9"], r"Blocks \[9\] are not cached"),
         (["--split", "val"], "Split 'val' is not cached"),
