@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .PHONY: help demo test test-all lint clean
 
 help:
-	@echo "make demo      install, extract, probe and report on the embedded pair; under 3 minutes"
+	@echo "make demo      install, then measure and report on the embedded pair; under 5 minutes"
 	@echo "make test      install what tests need and run them, offline; under 5 minutes"
 	@echo "make test-all  the slow tests too"
 	@echo "make clean     remove .venv and everything the demo wrote"
@@ -17,12 +17,18 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
+MEASURED := --cache demo-work/cache --results demo-work/results
+
 demo: $(VENV)/.installed
-	@echo "1/3 Extracting both sides of the pair tiny on the rendered scenes"
+	@echo "1/4 Extracting both sides of the pair tiny on the rendered scenes"
 	@$(BIN)/sdiag extract --cache demo-work/cache
-	@echo "2/3 Probing"
-	@$(BIN)/sdiag probe --cache demo-work/cache --results demo-work/results > /dev/null
-	@echo "3/3 Writing the report"
+	@echo "2/4 Probing"
+	@$(BIN)/sdiag probe $(MEASURED) > /dev/null
+	@echo "3/4 Which kind of loss, how far the features moved, for whom"
+	@$(BIN)/sdiag diagnose --quick $(MEASURED) > /dev/null
+	@$(BIN)/sdiag drift $(MEASURED) > /dev/null
+	@$(BIN)/sdiag slices $(MEASURED) > /dev/null
+	@echo "4/4 Writing the report"
 	@$(BIN)/sdiag report --results demo-work/results --out demo-report
 
 lint: $(VENV)/.installed

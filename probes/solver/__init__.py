@@ -1,1 +1,1 @@
-"""Convex probes: batched L-BFGS, multinomial logistic regression, and the estimator for it."""
+"""The convex solver: features made ready, shared passes, preconditioner, batched L-BFGS."""
