@@ -182,16 +182,17 @@ class GazePath:
         self, x: Float[np.ndarray, "n d"], phi: Float32[np.ndarray, "n t m"]
     ) -> Float64[np.ndarray, "b n t"]:
         """Log-probability of every cell, shape (b, n, t)."""
-        b, t = self.cells.shape
-        offset = self.cells[:, None] + torch.from_numpy(np.log(self.prior))
+        (b, t), device = self.cells.shape, self.cells.device
+        offset = self.cells[:, None] + torch.from_numpy(np.log(self.prior)).to(device)
         out = np.empty((b, len(x), t))
         for start in range(0, len(x), CHUNK_ROWS):
             part = slice(start, start + CHUNK_ROWS)
             turned = None if self.prepared is None else _turned(self.prepared, x[part])
             z = _with_constant(turned, len(x[part]), torch.float64)
             code = torch.einsum("nq,bqm->nbm", z, self.readout)
-            logits = code @ torch.from_numpy(phi[part]).double().transpose(1, 2)
-            out[:, part] = (logits.transpose(0, 1) + offset).log_softmax(2).numpy()
+            shapes = torch.from_numpy(phi[part]).to(device).double()
+            logits = (code @ shapes.transpose(1, 2)).transpose(0, 1) + offset
+            out[:, part] = logits.log_softmax(2).cpu().numpy()
         return out
 
 
@@ -208,7 +209,8 @@ def fit_gaze(
 
     Args:
         prepared: From `probes.solver.prepared.prepare` on the head features of the n rows, in
-            memory; None for the baseline `head-position`.
+            memory, which also says where the fits are computed; None for the baseline
+            `head-position`, on the CPU.
         phi: From `displacement_basis`, shape (n, t, m).
         targets: From `cell_targets`, without NaN rows, shape (n, t).
         strengths: L2 strengths, positive.
@@ -222,20 +224,22 @@ def fit_gaze(
         The fits with a certificate.
     """
     dtype = torch.float32 if prepared is None else prepared.dtype
+    device = torch.device("cpu") if prepared is None else prepared.device
     turned = None if prepared is None else prepared.rows @ prepared.axes
     z = _with_constant(turned, len(phi), dtype)
     counts = np.ones((1, len(phi))) if counts is None else counts
-    share = torch.from_numpy(counts / counts.sum(axis=1, keepdims=True)).to(dtype)
-    s = torch.tensor(list(strengths), dtype=torch.float64).repeat(len(share))
-    group = torch.arange(len(share)).repeat_interleave(len(strengths))
+    share = torch.from_numpy(counts / counts.sum(axis=1, keepdims=True)).to(device, dtype)
+    s = torch.tensor(list(strengths), dtype=torch.float64, device=device).repeat(len(share))
+    group = torch.arange(len(share), device=device).repeat_interleave(len(strengths))
     prior = prior_map(targets)
-    shapes, (t, m), q = torch.from_numpy(phi).to(dtype), phi.shape[1:], z.shape[1]
+    chance, wanted = (torch.from_numpy(one).to(device) for one in (prior, targets))
+    shapes, (t, m), q = torch.from_numpy(phi).to(device, dtype), phi.shape[1:], z.shape[1]
     minimum = minimise(
-        _objective(z, shapes, torch.from_numpy(targets).to(dtype), prior, share[group], s),
-        torch.zeros(len(s), t + q * m, dtype=torch.float64),
+        _objective(z, shapes, wanted.to(dtype), chance, share[group], s),
+        torch.zeros(len(s), t + q * m, dtype=torch.float64, device=device),
         tolerance=(2 * gap * s.clamp_max(0.1)).sqrt(),
         max_iterations=MAX_ITERATIONS,
-        metric=diagonal(1 / (_curvature(z, shapes, prior) + s[:, None])),
+        metric=diagonal(1 / (_curvature(z, shapes, chance) + s[:, None])),
         rounding=ROUNDING * torch.finfo(dtype).eps,
     )
     norm = minimum.gradient_norm
@@ -245,29 +249,28 @@ def fit_gaze(
         cells=minimum.x[:, :t],
         readout=minimum.x[:, t:].reshape(len(s), q, m),
         certificate=Certificate(
-            objective=minimum.value.numpy(),
-            gradient_norm=norm.numpy(),
-            iterations=minimum.iterations.numpy(),
-            converged=minimum.converged.numpy(),
-            gap=(norm.square() / (2 * s)).numpy(),
+            objective=minimum.value.cpu().numpy(),
+            gradient_norm=norm.cpu().numpy(),
+            iterations=minimum.iterations.cpu().numpy(),
+            converged=minimum.converged.cpu().numpy(),
+            gap=(norm.square() / (2 * s)).cpu().numpy(),
         ),
     )
 
 
 def _curvature(
-    z: Float[Tensor, "n q"], phi: Float[Tensor, "n t m"], prior: Float64[np.ndarray, " t"]
+    z: Float[Tensor, "n q"], phi: Float[Tensor, "n t m"], prior: Float64[Tensor, " t"]
 ) -> Float64[Tensor, " p"]:
     """Diagonal of the Hessian of the log-loss where all parameters are 0."""
-    weight = torch.from_numpy(prior)
-    variance = torch.zeros(phi.shape[2], dtype=torch.float64)
+    variance = torch.zeros(phi.shape[2], dtype=torch.float64, device=phi.device)
     for part in phi.split(CHUNK_ROWS):
         wide = part.double()
-        first = torch.einsum("ntm,t->nm", wide, weight)
-        second = torch.einsum("ntm,t->nm", wide.square(), weight)
+        first = torch.einsum("ntm,t->nm", wide, prior)
+        second = torch.einsum("ntm,t->nm", wide.square(), prior)
         variance += (second - first.square()).sum(0)
     square = torch.stack([column.double().square().mean() for column in z.T])
     along = square[:, None] * (variance / len(phi))
-    return torch.cat([weight * (1 - weight), along.reshape(-1)])
+    return torch.cat([prior * (1 - prior), along.reshape(-1)])
 
 
 def _turned(prepared: Prepared, x: Float[np.ndarray, "n d"]) -> Float64[Tensor, "n r"]:
@@ -279,7 +282,7 @@ def _with_constant(
     z: Float[Tensor, "n r"] | None, n: int, dtype: torch.dtype
 ) -> Float[Tensor, "n q"]:
     """Head features with a last column of ones, which carries the readout of the position alone."""
-    one = torch.ones(n, 1, dtype=dtype)
+    one = torch.ones(n, 1, dtype=dtype, device=None if z is None else z.device)
     return one if z is None else torch.cat([z, one], dim=1)
 
 
@@ -287,7 +290,7 @@ def _objective(
     z: Float[Tensor, "n q"],
     phi: Float[Tensor, "n t m"],
     targets: Float[Tensor, "n t"],
-    prior: Float64[np.ndarray, " t"],
+    prior: Float64[Tensor, " t"],
     share: Float[Tensor, "b n"],
     s: Float64[Tensor, " b"],
 ) -> Objective:
@@ -296,7 +299,7 @@ def _objective(
     Products are in the precision of the features, sums over chunks of rows in float64.
     """
     (n, t, m), q, dtype = phi.shape, z.shape[1], z.dtype
-    offset = torch.from_numpy(np.log(prior))
+    offset = prior.log()
 
     def evaluate(
         x: Float64[Tensor, "k p"], which: Int64[Tensor, " k"]
@@ -305,8 +308,8 @@ def _objective(
         cells = (x[:, :t] + offset).to(dtype)
         readout = x[:, t:].reshape(k, q, m).transpose(0, 1).reshape(q, k * m).to(dtype)
         loss = strength / 2 * x.square().sum(1)
-        cell_slope = torch.zeros(k, t, dtype=torch.float64)
-        slope = torch.zeros(q, k * m, dtype=torch.float64)
+        cell_slope = torch.zeros(k, t, dtype=torch.float64, device=x.device)
+        slope = torch.zeros(q, k * m, dtype=torch.float64, device=x.device)
         for start in range(0, n, CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
             code = (z[rows] @ readout).view(-1, k, m)

@@ -40,7 +40,7 @@ __all__ = ["probe_pair"]
 log = logging.getLogger(__name__)
 
 LOOSE = 1e-4
-"""A certified gap above this is worth a warning; differences in log-loss that matter are larger."""
+"""A gap above this is worth a warning; differences in log-loss that matter are larger."""
 
 
 def probe_pair(
@@ -87,7 +87,7 @@ def probe_pair(
     Raises:
         CacheError: If the pair is not in the cache.
         ConfigError: If a block is not cached, a metric applies to no question, or a split has no
-            such row list; if the device is not to be had, or two refits are asked for.
+            such row list; if the device is not to be had, or one or two refits are asked for.
         PairingError: If the sides hold other rows or pixels.
         DataError: If there are too few rows, clusters or classes.
     """
@@ -280,8 +280,8 @@ def _class_cards(table: Table, asked: Asked) -> list[ClassCard]:
 
 def _warn_if_loose(asked: Asked) -> None:
     for (block, side), readout in asked.readouts.items():
-        if readout.gap > LOOSE:
+        if not readout.gap <= LOOSE:  # NaN too
             log.warning(
-                "%s by %s, block %d, %s: the fit is certified to within %.1e of its optimum only.",
+                "%s by %s, block %d, %s: the fit may be %.1e above its optimum.",
                 asked.question, asked.probe, block, side, readout.gap,
             )  # fmt: skip

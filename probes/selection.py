@@ -126,7 +126,7 @@ class Readout:
         scores: Shape (k, c).
         strength: The chosen one; the lower median over stages where there are several.
         loss: Held-out loss at the chosen strengths, added over stages and trials.
-        gap: Largest certified distance of a final fit from its optimum, in objective.
+        gap: Largest gap in the certificates of the final fits.
         curve: With each strength in place of the chosen one; empty unless asked for.
         refits: With the training clusters drawn anew; empty unless asked for.
     """

@@ -4,6 +4,8 @@ For pipelines, grid searches and comparisons with other classifiers. The tool it
 `fit_logistic`, which fits many groups of rows and strengths at once.
 """
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float64
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -11,9 +13,10 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from degradation.errors import DataError
 from probes.selection import clustered_folds
 from probes.solver.logistic import fit_logistic
-from probes.solver.prepared import prepare
+from probes.solver.prepared import Prepared, prepare
 
 __all__ = ["LogisticProbe"]
 
@@ -41,7 +44,8 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         coef_: Weights of the features as they are, shape (c, d), or (1, d) for two classes.
         intercept_: Shape (c,), or (1,).
         strength_: The strength that was used.
-        held_out_loss_: Held-out log-loss of each of several strengths, shape (b,); absent for one.
+        held_out_loss_: Held-out log-loss of each of several strengths, shape (b,), over the rows
+            whose class occurs in another fold; absent for one.
         certificate_: Objective, gradient norm, iterations and gap of the fit.
         n_iter_: L-BFGS steps, shape (1,).
         n_features_in_: Number of features d.
@@ -82,8 +86,8 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
             groups: Cluster of each row, never divided between folds, shape (n,).
 
         Raises:
-            ValueError: If rows, labels or weights are not what they should be, or there are fewer
-                than two classes.
+            ValueError: If rows, labels or weights are not what they should be, there are fewer
+                than two classes, or folds that choose among strengths cannot be made or judged.
         """
         strengths = sorted(np.atleast_1d(self.strength).astype(float).tolist())
         if not strengths or not all(0 < s < np.inf for s in strengths):
@@ -109,16 +113,9 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         self.strength_ = strengths[0]
         if len(strengths) > 1:
             held = self._folds(index, groups)
-            fitted = np.where(held, 0.0, counts)
-            path = fit_logistic(
-                prepared, index, strengths, counts=fitted,
-                weights=np.tile(weights, (len(held), 1)), **options,
-            )  # fmt: skip
-            share = path.loss.groups.share.new_tensor(np.where(held, counts * weights, 0.0))
-            losses = path.loss.log_loss(path.weights, path.bias, share)
-            total = losses.view(len(held), -1).sum(0).cpu().numpy()
-            self.held_out_loss_ = total / (counts * weights).sum()
-            self.strength_ = strengths[len(total) - 1 - int(total[::-1].argmin())]
+            self.strength_ = self._choose(
+                prepared, index, strengths, counts, weights, held, options
+            )
         path = fit_logistic(
             prepared, index, [self.strength_], counts=counts[None], weights=weights[None], **options
         )
@@ -129,11 +126,43 @@ class LogisticProbe(ClassifierMixin, BaseEstimator):
         self.certificate_, self.n_iter_ = path.certificate, path.certificate.iterations
         return self
 
+    def _choose(
+        self,
+        prepared: Prepared,
+        index: np.ndarray,
+        strengths: list[float],
+        counts: np.ndarray,
+        weights: np.ndarray,
+        held: np.ndarray,
+        options: dict[str, Any],
+    ) -> float:
+        """The strength with the lowest loss on the rows that folds hold out; keeps all losses."""
+        fitted = np.where(held, 0.0, counts)
+        known = fitted @ np.eye(len(self.classes_))[index] > 0
+        judged = np.where(held & known[:, index], counts * weights, 0.0)
+        if (known.sum(1) < 2).any() or not judged.any():
+            raise ValueError(
+                f"Expected two classes outside of each of {len(held)} folds to choose a strength "
+                "by, found fewer. Give one strength, other folds or more rows."
+            )
+        path = fit_logistic(
+            prepared, index, strengths, counts=fitted,
+            weights=np.tile(weights, (len(held), 1)), **options,
+        )  # fmt: skip
+        share = path.loss.groups.share.new_tensor(judged)
+        losses = path.loss.log_loss(path.weights, path.bias, share)
+        total = losses.view(len(held), -1).sum(0).cpu().numpy()
+        self.held_out_loss_ = total / judged.sum()
+        return strengths[len(total) - 1 - int(total[::-1].argmin())]
+
     def _folds(self, index: np.ndarray, groups) -> np.ndarray:
         """Which rows each fold holds out, shape (k, n)."""
         clusters = np.arange(len(index)) if groups is None else np.asarray(groups)
         rng = np.random.default_rng(self.random_state)
-        fold = clustered_folds(clusters, index.astype(np.int64), self.folds, rng=rng)
+        try:
+            fold = clustered_folds(clusters, index.astype(np.int64), self.folds, rng=rng)
+        except DataError as error:
+            raise ValueError(str(error)) from error
         return fold == np.arange(fold.max() + 1)[:, None]
 
     def decision_function(self, X) -> Float64[np.ndarray, "n ..."]:

@@ -136,7 +136,7 @@ def minimise(
     for step in range(max_iterations + 1):
         direction = -_inverse_hessian_times(state, pairs, metric)
         slope = (direction * state.gradient).sum(1)
-        state = state._replace(decrement=(-slope / 2).clamp_min(0))
+        state = state._replace(decrement=slope.abs() / 2)
         near = (state.gradient.norm(dim=1) <= limit[state.which]) | (state.decrement <= gap)
         # Negated, so that a problem whose numbers are not finite is left as well.
         left = ~(moved & ~near & (state.idle < IDLE_STEPS) & (slope < 0))

@@ -33,7 +33,8 @@ __all__ = ["SoftmaxMetric", "centred"]
 WIDEST = 4096
 """Features beyond which an eigenbasis for each problem costs more than it saves."""
 RENEWED_BYTES = 2**30
-"""Memory that renewed metrics may take; problems beyond it keep the first one."""
+"""Memory that renewed metrics may take; of the problems still searched, those beyond it keep the
+first one."""
 
 
 class _Renewed(NamedTuple):
@@ -113,10 +114,13 @@ class SoftmaxMetric:
 
     def renew(self, x: Float64[Tensor, "m p"], which: Int64[Tensor, " m"]) -> None:
         """Take the metric of problems anew, at the points that they have come to."""
-        size = self.axes.element_size() * (len(self.axes) + 1) ** 2
-        room = RENEWED_BYTES // size - len(self.renewed.keys() - set(which.tolist()))
-        for point, problem in zip(x[: max(room, 0)], which.tolist(), strict=False):
+        searched = which.tolist()
+        self.renewed = {b: one for b, one in self.renewed.items() if b in searched}
+        room = RENEWED_BYTES // (self.axes.element_size() * (len(self.axes) + 1) ** 2)
+        for point, problem in zip(x[:room], searched, strict=False):
             classes, features = self._curvature(point.view(-1, len(self.axes) + 1), problem)
+            if not torch.isfinite(classes.sum() + features.sum()):
+                continue  # none of the rows taken is in the group, or none is uncertain any more
             values, class_axes = torch.linalg.eigh(classes)
             spread, axes = torch.linalg.eigh(features)
             curve = values.clamp_min(0)[:, None] * spread.clamp_min(0)

@@ -77,8 +77,9 @@ class Prepared:
 
     def chunks(self, size: int) -> Iterator[tuple[slice, Float[Tensor, "m d"]]]:
         """The z-scores, some rows at a time."""
-        for start in range(0, len(self), size):
-            part = slice(start, min(start + size, len(self)))
+        n = len(self)
+        for start in range(0, n, size):
+            part = slice(start, min(start + size, n))
             if self.rows is not None:
                 yield part, self.rows[part]
             else:

@@ -78,6 +78,22 @@ def test_strengths_are_chosen_without_dividing_clusters():
     assert own.mean() < 0.75
 
 
+def test_a_row_of_a_class_of_its_own_does_not_choose_the_strength():
+    x, y = world()
+    alone = np.append(y, 3)
+    probe = LogisticProbe([1e-3, 0.1, 10.0]).fit(np.append(x, x[:1], axis=0), alone)
+    assert probe.held_out_loss_.max() < 2
+    assert len(probe.classes_) == 4
+
+
+def test_folds_that_leave_one_class_are_refused():
+    x, y = world(c=2)
+    with pytest.raises(ValueError, match="two classes outside of each of 5 folds"):
+        LogisticProbe([0.1, 1.0]).fit(x, np.arange(len(x)) == 7)
+    with pytest.raises(ValueError, match="at least two clusters"):
+        LogisticProbe([0.1, 1.0]).fit(x, y, groups=np.zeros(len(x)))
+
+
 def test_rows_of_one_class_are_refused():
     with pytest.raises(ValueError, match="at least two classes"):
         LogisticProbe().fit(np.ones((4, 2)), [1, 1, 1, 1])

@@ -99,3 +99,13 @@ def test_a_tolerance_below_rounding_ends_without_converging():
     assert found.iterations.max() < 10_000
     # The value near 1e6 resolves 1e-10, hence points to about 1e-5.
     assert torch.allclose(found.x, target, atol=1e-4)
+
+
+def test_a_direction_that_leads_uphill_is_not_taken_for_the_minimum():
+    objective, target, _ = quadratics(1, 5, 10.0, 5)
+    uphill = diagonal(-torch.ones_like(target))
+    found = minimise(
+        objective, torch.zeros_like(target), tolerance=1e-9, max_iterations=9, metric=uphill
+    )
+    assert not found.converged.any()
+    assert found.decrement > 0

@@ -10,7 +10,8 @@ from degradation.errors import DataError
 from probes.problems import balanced_weights
 from probes.solver.duality import duality_gap
 from probes.solver.logistic import fit_logistic
-from probes.solver.prepared import prepare
+from probes.solver.metric import SoftmaxMetric
+from probes.solver.prepared import READ_ROWS, basis_step, prepare
 
 STRENGTHS = (1e-3, 3e-2, 1.0, 10.0)
 
@@ -360,6 +361,17 @@ def test_raw_weights_read_features_as_they_are():
     logits -= logits.max(axis=2, keepdims=True)
     p = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
     np.testing.assert_allclose(p, path.probabilities(x), atol=1e-4)
+
+
+def test_a_group_that_the_renewed_metric_sees_no_row_of_is_fitted_all_the_same(monkeypatch):
+    monkeypatch.setattr(SoftmaxMetric, "renewal_steps", lambda _: 3)
+    x, labels = planted(2 * READ_ROWS, 4, 3, seed=11)
+    counts = np.zeros((1, len(x)))
+    counts[0, 1:60:2] = 1  # of two rows each, the metric takes the first
+    assert basis_step(len(x), 4) == 2
+    path = fit_logistic(prepare(x), labels, [1e-3], n_classes=3, counts=counts)
+    assert path.certificate.converged.all()
+    assert path.certificate.iterations[0] > 3
 
 
 def test_problems_that_do_not_fit_into_memory_together_are_solved_in_turn(monkeypatch):
