@@ -18,9 +18,10 @@ def check_device(device: str, dtype: torch.dtype = torch.float32) -> None:
         ConfigError: With what torch says of it.
     """
     try:
-        torch.empty(0, device=device, dtype=dtype)
+        torch.ones(1, device=device, dtype=dtype).sum().item()
     except (RuntimeError, AssertionError, TypeError) as error:  # TypeError: mps has no float64
+        reason = str(error).split("\n")[0].partition(". ")[0].rstrip(".")
         raise ConfigError(
-            f"Cannot compute on device {device!r}: {str(error).splitlines()[0]} "
+            f"Cannot compute on device {device!r}: {reason}. "
             "Give --device cpu, or cuda on a machine with a GPU."
         ) from error

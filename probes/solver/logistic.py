@@ -248,6 +248,8 @@ def _shares(
         raise DataError(f"Expected a target for each of {n} rows, found {len(target)}.")
     given = torch.from_numpy(np.ascontiguousarray(target)).to(prepared.device)
     if given.ndim == 2:
+        if given.shape[1] != n_classes:
+            raise DataError(f"Expected shares of {n_classes} classes, found {given.shape[1]}.")
         if not ((given >= 0).all() and ((given.sum(1) - 1).abs() < 1e-4).all()):
             raise DataError("Expected shares of the classes that are not negative and sum to 1.")
         return given.T.to(prepared.dtype).contiguous()

@@ -84,7 +84,11 @@ def test_checks_beside_the_declared_reading_are_options(world, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "match"),
-    [(("--refits", "2"), "3 to 20"), (("--device", "abacus"), "Cannot compute on device 'abacus'")],
+    [
+        (("--refits", "2"), "3 to 20"),
+        (("--device", "abacus"), "Cannot compute on device 'abacus'"),
+        (("--device", "meta"), "Cannot compute on device 'meta'"),
+    ],
 )
 def test_options_that_mean_nothing_are_refused(world, tmp_path, options, match):
     with pytest.raises(ConfigError, match=match):

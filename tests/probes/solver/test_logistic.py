@@ -437,6 +437,7 @@ def test_targets_and_counts_that_do_not_fit_are_refused():
         ({"target": labels + 1}, "class indices from 0 to 1"),
         ({"target": np.full((40, 2), 0.7)}, "sum to 1"),
         ({"counts": np.ones((1, 39)), "target": np.zeros((40, 2)) + 0.5}, "counts of 40 rows"),
+        ({"target": np.full((40, 3), 1 / 3)}, "shares of 2 classes, found 3"),
         ({"counts": -np.ones((1, 40))}, "not negative"),
         ({"counts": np.zeros((1, 40))}, "at least two classes"),
     ):
