@@ -78,7 +78,7 @@ class Extras:
         best_block: Whether to add the arm `best-block`.
         device: Where the probes are fitted.
         memory: Bytes of features of a block that may be held; larger ones are read from disk at
-            each pass, except those that gaze is read from.
+            each pass, except those that gaze is read from and those of the random tower.
     """
 
     block: int | None = None

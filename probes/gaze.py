@@ -221,7 +221,7 @@ def fit_gaze(
             most ||gradient||^2 / (2 s).
 
     Returns:
-        The fits with a certificate.
+        The fits with a certificate, whose gap is this bound.
     """
     dtype = torch.float32 if prepared is None else prepared.dtype
     device = torch.device("cpu") if prepared is None else prepared.device
