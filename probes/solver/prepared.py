@@ -114,7 +114,7 @@ def prepare(
             f"Expected features of at least one row and one column to fit on, found {n} x {d}."
         )
     device = torch.device(device)
-    dtype = torch.float64 if x.dtype == np.float64 else torch.float32
+    dtype = torch.float32 if x.dtype in (np.float16, np.float32) else torch.float64
     mean, scale = _moments(x, device)
     rows = None
     if isinstance(x, np.ndarray):
@@ -131,7 +131,10 @@ def prepare(
 
 def _tensor(x: Float[np.ndarray, "m d"], device: torch.device) -> Float[Tensor, "m d"]:
     """A copy (torch aligns it, so that equal values give equal results) on the device."""
-    wide = x.astype(np.float32) if x.dtype == np.float16 else np.array(x, order="C")
+    if x.dtype == np.float16:
+        wide = x.astype(np.float32)
+    else:
+        wide = np.array(x, dtype=None if x.dtype == np.float32 else np.float64, order="C")
     return torch.from_numpy(wide).to(device)
 
 
