@@ -59,8 +59,7 @@ def _log_probabilities(
     """Chunk by chunk: z-scores, targets, row shares, log-probabilities that are finite, and all."""
     loss, group = path.loss, path.loss.group_of
     b, c, d = path.weights.shape
-    common = path.weights * loss.groups.scale[group][:, None]
-    offset = path.bias - torch.einsum("bcd,bd->bc", common, loss.groups.mean[group])
+    common, offset = loss.groups.common(path.weights, path.bias, group)
     absent = (path.bias <= ABSENT)[:, :, None]
     for rows, narrow in loss.prepared.chunks(chunk_rows(2 * b * c)):
         z = narrow.double()

@@ -99,10 +99,8 @@ class LogisticPath:
 
     def raw(self) -> tuple[Float64[np.ndarray, "b c d"], Float64[np.ndarray, "b c"]]:
         """Weights and biases for features as they are, without z-scores; `ABSENT` as in `bias`."""
-        groups, prepared = self.loss.groups, self.loss.prepared
-        group = self.loss.group_of
-        common = self.weights * groups.scale[group][:, None]
-        bias = self.bias - torch.einsum("bcd,bd->bc", common, groups.mean[group])
+        prepared = self.loss.prepared
+        common, bias = self.loss.groups.common(self.weights, self.bias, self.loss.group_of)
         plain = common * prepared.scale
         return plain.cpu().numpy(), (bias - plain @ prepared.mean).cpu().numpy()
 
@@ -110,10 +108,8 @@ class LogisticPath:
         self, x: Float[np.ndarray, "m d"] | RowSource
     ) -> Float64[np.ndarray, "b m c"]:
         """Log-probabilities of rows, shape (b, m, c); -inf for a class that does not occur."""
-        (b, c, d), groups = self.weights.shape, self.loss.groups
-        group = self.loss.group_of
-        common = self.weights * groups.scale[group][:, None]
-        offset = self.bias - torch.einsum("bcd,bd->bc", common, groups.mean[group])
+        b, c, d = self.weights.shape
+        common, offset = self.loss.groups.common(self.weights, self.bias, self.loss.group_of)
         out = np.empty((b, x.shape[0], c))
         step = chunk_rows(b * c)
         for start in range(0, x.shape[0], step):

@@ -38,6 +38,16 @@ class Groups(NamedTuple):
     mean: Float64[Tensor, "g d"]
     scale: Float64[Tensor, "g d"]
 
+    def common(
+        self,
+        weights: Float64[Tensor, "m c d"],
+        bias: Float64[Tensor, "m c"],
+        group: Int64[Tensor, " m"],
+    ) -> tuple[Float64[Tensor, "m c d"], Float64[Tensor, "m c"]]:
+        """Weights and biases for the common z-scores in place of those of each group."""
+        common = weights * self.scale[group][:, None]
+        return common, bias - torch.einsum("mcd,md->mc", common, self.mean[group])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SoftmaxLoss:
@@ -65,8 +75,7 @@ class SoftmaxLoss:
         point = x.view(len(x), c, d + 1)
         group, strength = self.group_of[which], self.strengths[which]
         scale, mean = self.groups.scale[group], self.groups.mean[group]
-        common = point[:, :, :d] * scale[:, None]
-        bias = point[:, :, d] - torch.einsum("mcd,md->mc", common, mean)
+        common, bias = self.groups.common(point[:, :, :d], point[:, :, d], group)
         loss, slope, bias_slope = self._sums(common, bias, group)
         gradient = torch.empty_like(point)
         slope -= bias_slope[:, :, None] * mean[:, None]
@@ -116,8 +125,7 @@ class SoftmaxLoss:
         the share 0.
         """
         b, c, d = weights.shape
-        common = weights * self.groups.scale[self.group_of][:, None]
-        offset = bias - torch.einsum("mcd,md->mc", common, self.groups.mean[self.group_of])
+        common, offset = self.groups.common(weights, bias, self.group_of)
         narrow = common.to(self.prepared.dtype).view(b * c, d)
         offset = offset.to(narrow.dtype).view(b * c, 1)
         loss = torch.zeros(b, dtype=torch.float64, device=weights.device)
