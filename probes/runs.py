@@ -14,7 +14,15 @@ from degradation.cache.files import write_atomically
 from degradation.errors import DataError
 from probes.records import SCHEMA_VERSION, Analysis, Record, RunRecord
 
-__all__ = ["PREDICTIONS", "RECORD", "read_analysis", "read_run", "write_analysis", "write_run"]
+__all__ = [
+    "PREDICTIONS",
+    "RECORD",
+    "read_analysis",
+    "read_record",
+    "read_run",
+    "write_analysis",
+    "write_run",
+]
 
 RECORD, PREDICTIONS = "record.json", "predictions.parquet"
 AnalysisKind = TypeVar("AnalysisKind", bound=Analysis)
@@ -39,7 +47,7 @@ def read_run(folder: Path) -> RunRecord:
         DataError: The record cannot be read or is of another schema, or its predictions are
             missing or were changed.
     """
-    record = _read(folder / RECORD, RunRecord, SCHEMA_VERSION, "probe")
+    record = read_record(folder / RECORD, RunRecord, SCHEMA_VERSION, "probe")
     _check_predictions(folder / PREDICTIONS, record.predictions_sha256)
     return record
 
@@ -65,11 +73,21 @@ def read_analysis(folder: Path, name: str, kind: type[AnalysisKind]) -> Analysis
         DataError: The record cannot be read or is of another schema.
     """
     path = folder / f"{name}.json"
-    return _read(path, kind, kind.version(), name) if path.exists() else None
+    return read_record(path, kind, kind.version(), name) if path.exists() else None
 
 
-def _read(path: Path, kind: type[AnyRecord], version: int, command: str) -> AnyRecord:
-    """A record of one kind, checked against its schema."""
+def read_record(path: Path, kind: type[AnyRecord], version: int, command: str) -> AnyRecord:
+    """A record of one kind, checked against its schema.
+
+    Args:
+        path: A JSON file.
+        kind: What it should hold.
+        version: The version of its schema.
+        command: Of `sdiag`, that writes it anew.
+
+    Raises:
+        DataError: It cannot be read or is of another schema.
+    """
     again = f"Run `sdiag {command}` again to rewrite it, or move the file out of the results."
     try:
         text = path.read_bytes()
