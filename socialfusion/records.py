@@ -1,0 +1,316 @@
+"""The record of a SocialFusion run, `fusion.json`, and how it is written and read.
+
+A run is one folder, `<results>/socialfusion/<run>/`, with `fusion.json` (a `FusionRecord`),
+`fusion-predictions.parquet` (what the trained model says of every test row, in the form of
+`probes.predictions`), checkpoints `checkpoint-000500/` and the trained model, `final/`. Questions
+are named `task/question`, as in `scenes-relation/domain`. Scores and errors are in points (x 100);
+losses are in nats.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+from degradation.cache.files import write_atomically
+from degradation.errors import DataError
+from probes.predictions import read_predictions
+from probes.questions import Prediction
+from probes.records import Estimate, Record, SplitCard, TaskCard
+from probes.runs import read_record
+
+__all__ = [
+    "FINAL",
+    "PREDICTIONS",
+    "PROBE",
+    "RECORD",
+    "FrozenDigests",
+    "FusionEncoder",
+    "FusionRecord",
+    "FusionSettings",
+    "Generated",
+    "LanguageModelCard",
+    "LossPoint",
+    "QuestionRows",
+    "Score",
+    "Stop",
+    "Trained",
+    "ValidationPoint",
+    "read_fusion",
+    "read_fusion_predictions",
+    "run_folder",
+    "write_fusion",
+]
+
+RECORD, PREDICTIONS, FINAL = "fusion.json", "fusion-predictions.parquet", "final"
+PROBE = "socialfusion"
+"""Name of the model in the predictions; its baseline, the class shares or the mean map of the
+training rows, is `prior` with block -1."""
+SCHEMA_VERSION = 1
+
+
+class FusionSettings(Record):
+    """Everything that decides what is trained. Two runs with equal settings give equal numbers.
+
+    Devices, trackers and how often checkpoints are written are no part of it.
+    """
+
+    encoder: str
+    """As typed: `tiny:pre`, `qwen2-vl:post`, `PAIR:SIDE`."""
+    tasks: tuple[str, ...]
+    language_model: str
+    """Name on the hub, or folder."""
+    steps: int
+    """Optimiser steps."""
+    block: int | None = None
+    """Encoder block whose tokens are read; None for the pair's declared one."""
+    row_list: str = ""
+    """Name of the row lists that chose the rows; empty for all rows of the official splits."""
+    batch_size: int = 16
+    seed: int = 0
+    mixing: Literal["equal", "temperature"] = "equal"
+    """`equal`: every step has rows of each question. `temperature`: the question of a batch is
+    drawn with probability n^(1/T) over its n training rows."""
+    temperature: float = 1.0
+    budget: Literal["per-task", "total"] = "per-task"
+    """`per-task`: each question sees `batch_size` rows a step, as in a run of its own. `total`: all
+    questions share the `batch_size` rows of a step, as many as a run of one question sees."""
+    accumulation: int = 1
+    """Batches a step under temperature mixing, for each question that the budget counts."""
+    learning_rate: float = 2e-4
+    warmup: float = 0.03
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: float = 0.0
+    clip: float = 1.0
+    """Largest norm of the gradient; larger ones are scaled down to it."""
+    connector_depth: int = 3
+    connector_width: int = 4096
+    lora_rank: int = 32
+    heatmap_weight: float = 50.0
+    box_masks: bool = True
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    eval_every: int = 0
+    """Steps between looks at the validation rows; 0 for none, then the last weights are kept."""
+    patience: int = 0
+    """Looks without a better validation loss after which a question stops; 0 for never."""
+    validation_rows: int = 500
+    """Most rows of each question that a look at the validation rows takes."""
+    online: bool = False
+    """Whether tokens are computed from the pictures at every step."""
+    augment: bool = False
+    """Whether pictures are flipped and cut at random, which needs `online`."""
+
+
+class FusionEncoder(Record):
+    """The frozen encoder whose tokens are read."""
+
+    name: str
+    digest: str
+    pair: str
+    """Pair in whose name the tokens were cached; empty if they were computed online."""
+    side: Literal["pre", "post", "none"]
+    block: int
+    grid: tuple[int, int]
+    width: int
+    protocol: str
+
+
+class LanguageModelCard(Record):
+    """The frozen language model."""
+
+    name: str
+    digest: str
+    """SHA-256 over the names and bytes of its weights."""
+
+
+class QuestionRows(Record):
+    """One question, and its rows."""
+
+    label: str
+    task: str
+    name: str
+    kind: Literal["classes", "gaze"]
+    social: bool
+    prompt: str
+    classes: tuple[str, ...]
+    """Empty for gaze."""
+    metrics: tuple[str, ...]
+    """The first is confirmatory."""
+    train: int
+    validation: int
+    test: int
+    splits: tuple[str, str, str]
+    """Where the rows of train, validation and test come from: a split, or the part of one."""
+    rows_digest: str
+    """SHA-256 over the ids of train, validation and test."""
+
+
+class LossPoint(Record):
+    """Mean training losses since the point before."""
+
+    step: int
+    losses: dict[str, float]
+    """By question; of those that were seen."""
+    learning_rate: float
+    gradient_norm: float
+    """Mean, before clipping."""
+
+
+class ValidationPoint(Record):
+    """One look at the validation rows."""
+
+    step: int
+    losses: dict[str, float]
+    """By question, the gaze loss with its weight."""
+    scores: dict[str, float | None]
+    """By question, its declared metric as a fraction; None where it is undefined."""
+
+
+class Stop(Record):
+    """When and why a question got no more batches."""
+
+    step: int
+    reason: str
+    """`budget used up`, `no better validation loss in 3 looks`, or `interrupted`."""
+
+
+class Score(Record):
+    """One metric of one question on the test rows."""
+
+    question: str
+    """`task/question`."""
+    metric: str
+    higher_is_better: bool
+    estimate: Estimate
+    n: int
+    clusters: int
+    chance: float | None
+    """What the prior reaches, in points; None where it has no value."""
+    signature: str
+
+
+class Generated(Record):
+    """Free generation against scoring, on the same rows of a class question."""
+
+    question: str
+    accuracy: float
+    """Share of rows, in points, whose generated text is the right answer."""
+    scored: float
+    """The same by the highest score."""
+    other: float
+    """Share of rows, in points, whose text is no answer at all."""
+    n: int
+
+
+class FrozenDigests(Record):
+    """Proof that frozen parts stayed frozen: digests before training and after it.
+
+    Tokens that come from the cache are not computed in the run: the encoder's digest is then the
+    one that the cache was made with, both times.
+    """
+
+    language_model_before: str
+    language_model_after: str
+    encoder_before: str
+    encoder_after: str
+
+
+class Trained(Record):
+    """What was trained."""
+
+    parameters: dict[str, int]
+    """Number of trained parameters by part: connector, boxes, heatmap, lora."""
+    digest: str
+    """SHA-256 over their names and bytes, as they were evaluated."""
+    step: int
+    """The step whose weights were evaluated."""
+    rule: str
+    """Why that one: `best mean validation loss`, or `last step`."""
+
+
+class FusionRecord(Record):
+    """One run of SocialFusion."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    tool_version: str
+    run: str
+    settings: FusionSettings
+    encoder: FusionEncoder
+    language_model: LanguageModelCard
+    tasks: dict[str, TaskCard]
+    splits: dict[str, dict[str, SplitCard]]
+    """By task and split, as they were cached or read."""
+    questions: tuple[QuestionRows, ...]
+    steps_run: int
+    samples_seen: dict[str, int]
+    """By question, over all processes."""
+    seconds: float
+    """Wall time of training alone, over all of its parts."""
+    losses: tuple[LossPoint, ...]
+    validation: tuple[ValidationPoint, ...]
+    stops: dict[str, Stop]
+    trained: Trained
+    frozen: FrozenDigests
+    scores: tuple[Score, ...]
+    undefined: dict[str, str] = {}
+    """Why a metric has no value, by `task/question metric`."""
+    generated: tuple[Generated, ...] = ()
+    predictions_sha256: str
+
+
+def run_folder(results: Path, run: str) -> Path:
+    """Folder of a run."""
+    return results / "socialfusion" / run
+
+
+def write_fusion(folder: Path, record: FusionRecord, predictions: bytes) -> None:
+    """Write both files; the record, which names the checksum of the other, comes last.
+
+    Args:
+        folder: From `run_folder`.
+        record: What came out.
+        predictions: From `probes.predictions.encode`.
+
+    Raises:
+        CacheError: The disk is full or cannot be written.
+    """
+    write_atomically(folder / PREDICTIONS, predictions)
+    write_atomically(folder / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_fusion(folder: Path) -> FusionRecord | None:
+    """The record of a run; None where the run is not finished or is none.
+
+    Raises:
+        DataError: The record cannot be read or is of another schema.
+    """
+    path = folder / RECORD
+    if not path.exists():
+        return None
+    return read_record(path, FusionRecord, SCHEMA_VERSION, "train-socialfusion")
+
+
+def read_fusion_predictions(folder: Path, record: FusionRecord) -> dict[str, Prediction]:
+    """What the trained model says of the test rows, by question.
+
+    Args:
+        folder: Of the run.
+        record: From `read_fusion`.
+
+    Raises:
+        DataError: They are missing or are not those that the record was made from.
+    """
+    path = folder / PREDICTIONS
+    try:
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"Expected the predictions of the run {record.run} in {path}, found: "
+            f"{error.strerror}. Run `sdiag train-socialfusion --run {record.run}` again."
+        ) from error
+    if found != record.predictions_sha256:
+        raise DataError(
+            f"{path} is not the file that {folder / RECORD} was made from (SHA-256 {found[:12]}, "
+            f"expected {record.predictions_sha256[:12]}). Run `sdiag train-socialfusion --run "
+            f"{record.run}` again."
+        )
+    return {one.question: one for one in read_predictions(path) if one.probe == PROBE}
