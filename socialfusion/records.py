@@ -251,7 +251,7 @@ class FusionRecord(Record):
     trained: Trained
     frozen: FrozenDigests
     scores: tuple[Score, ...]
-    undefined: dict[str, str] = {}
+    undefined: dict[str, str]
     """Why a metric has no value, by `task/question metric`."""
     generated: tuple[Generated, ...] = ()
     predictions_sha256: str
