@@ -82,7 +82,7 @@ class Pending:
     Attributes:
         name: The encoder, for messages.
         rows: The b samples of the batch.
-        arrays: By dataset name, pooled (b, l, d) and token maps (b, t, d), float32; on the host,
+        arrays: By dataset name, pooled (b, l, d) and token maps (b, f*t, d), float32; on the host,
             but not yet there.
         absent: By dataset name, which samples do not have the region.
         arrived: When they are there; None if they are.
@@ -183,7 +183,7 @@ def launcher(
     Args:
         encoder: The encoder, on `device`.
         blocks: Blocks to pool.
-        token_blocks: Blocks whose token maps are kept; one frame only.
+        token_blocks: Blocks whose token maps are kept, of a track frame after frame.
         device: Where the encoder is.
         compute_dtype: float32, or a narrower type for `torch.autocast`.
         pooling: `mean`, `max`, `gem`, or `cls`, which gives the region `image` only.
@@ -235,14 +235,14 @@ def encode(
     device: str,
     compute_dtype: torch.dtype,
 ) -> dict[str, Float32[np.ndarray, "b _ d"]]:
-    """Features of one batch by dataset name, pooled (b, l, d) and token maps (b, t, d).
+    """Features of one batch by dataset name, pooled (b, l, d) and token maps (b, f*t, d).
 
     Args:
         encoder: The encoder, on `device`.
         pixels: The pixels that both sides see.
         rows: The b samples of the batch, for their boxes.
         blocks: Blocks to pool.
-        token_blocks: Blocks whose token maps are kept; one frame only.
+        token_blocks: Blocks whose token maps are kept, of a track frame after frame.
         device: Where the encoder is.
         compute_dtype: float32, or a narrower type for `torch.autocast`.
 
@@ -268,7 +268,7 @@ def _forward(
     token_blocks: Sequence[int],
     compute_dtype: torch.dtype,
     reduce: str,
-) -> tuple[Float32[Tensor, "b r l kd"], dict[int, Float32[Tensor, "b t d"]]]:
+) -> tuple[Float32[Tensor, "b r l kd"], dict[int, Float32[Tensor, "b ft d"]]]:
     """Pooled features and token maps, on the device; the part that is worth compiling."""
     images = pixels.flatten(0, 1).permute(0, 3, 1, 2)
     narrow = compute_dtype != torch.float32
@@ -284,7 +284,11 @@ def _forward(
     else:
         flat = weights.flatten(2, 3)
         vectors = [pool_frames(outputs[block].patches, flat, reduce) for block in blocks]
-    maps = {block: outputs[block].patches.float() for block in token_blocks}
+    # Of a track, the maps of its frames one after the other.
+    maps = {
+        block: outputs[block].patches.float().unflatten(0, weights.shape[:2]).flatten(1, 2)
+        for block in token_blocks
+    }
     # The fields of a region, one after the other, make one vector.
     fields = torch.stack(vectors, dim=2).unflatten(1, weights.shape[2:4])
     return fields.transpose(2, 3).flatten(3), maps

@@ -139,8 +139,9 @@ def extract(
             `native_norm` and geometry `native` need.
         size: Picture side in pixels; by default that of the protocol, or the native one of `pre`.
         blocks: Blocks to pool; by default those of the protocol, or all that both sides have.
-        token_blocks: Blocks whose token maps are stored too; they are large, and no probe of this
-            version reads them. Only for the squash of whole pictures.
+        token_blocks: Blocks whose token maps are stored too; they are large, those of tracks by the
+            number of frames: fewer rows per shard need less memory. Only for the squash of whole
+            pictures.
         batch_size: Pictures (frames) per batch; under `native` those of one shape in it are
             computed together.
         shard_rows: Rows per shard; all of a shard's features are held in memory.

@@ -123,7 +123,7 @@ def plan_sides(
     _check_blocks([one.info for one in references], protocol.blocks, ())
     if protocol.geometry.kind == "native":
         _check_any_shape((pre, post, *references), compiled=compile_for is not None)
-    _check_token_maps(protocol, infos, rows)
+    _check_token_maps(protocol, infos)
     key = partial(
         Key,
         task=spec,
@@ -276,7 +276,7 @@ def _check_blocks(
                 )
 
 
-def _check_token_maps(protocol: Protocol, infos: Sequence[EncoderInfo], rows: Rows) -> None:
+def _check_token_maps(protocol: Protocol, infos: Sequence[EncoderInfo]) -> None:
     """Raise if the token maps asked for cannot be stored or compared."""
     if not protocol.token_blocks:
         return
@@ -286,11 +286,6 @@ def _check_token_maps(protocol: Protocol, infos: Sequence[EncoderInfo], rows: Ro
             f"of the picture; the geometry is {protocol.geometry.kind}"
             + (f", cut to {protocol.geometry.crop!r}" if protocol.geometry.crop else "")
             + ". Leave --token-block out: pooled features are always stored."
-        )
-    if (frames := rows.pictures.shape[1]) > 1:
-        raise ConfigError(
-            f"Token maps are stored for single pictures only, but each sample has {frames} frames. "
-            "Leave --token-block out: pooled features of tracks are always stored."
         )
     pre, post = infos
     size = protocol.geometry.size

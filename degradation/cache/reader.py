@@ -142,8 +142,8 @@ class Features:
             return sum(file[pooled_name(region)].shape[2] for region in regions)
         return 0
 
-    def tokens(self, block: int) -> Float32[np.ndarray, "n t d"]:
-        """Token maps of one block, patches in raster order.
+    def tokens(self, block: int) -> Float32[np.ndarray, "n ft d"]:
+        """Token maps of one block, patches in raster order; of a track, frame after frame.
 
         Args:
             block: One of `token_blocks`.
@@ -159,7 +159,7 @@ class Features:
             result[rows] = part
         return result
 
-    def token_parts(self, block: int) -> Iterator[tuple[slice, Float32[np.ndarray, "m t d"]]]:
+    def token_parts(self, block: int) -> Iterator[tuple[slice, Float32[np.ndarray, "m ft d"]]]:
         """Token maps of one block, a shard at a time, with the place of its rows.
 
         All token maps of a large data set do not fit into memory.

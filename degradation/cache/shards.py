@@ -1,6 +1,6 @@
 """One shard: the features of consecutive rows, as a self-contained HDF5 file.
 
-A shard holds `pooled/<region>` (m, l, d), `tokens/<block>` (m, t, d), the positions of its m rows
+A shard holds `pooled/<region>` (m, l, d), `tokens/<block>` (m, f*t, d), the positions of its m rows
 in the split, the hashes of their pixels, and which positions were left out and why. Its file name
 carries its checksum, so that one rename commits both.
 """
@@ -35,7 +35,7 @@ class Shard:
         number: Position of the shard.
         rows: Positions in the split, shape (m,).
         pixel_hashes: Hash of the pixels of each row, shape (m, 16); (m, 0) if imported.
-        arrays: By dataset name, shape (m, l, d) if pooled, (m, t, d) if tokens.
+        arrays: By dataset name, shape (m, l, d) if pooled, (m, f*t, d) if tokens.
         left_out: Position in the split and reason, for each row left out.
     """
 

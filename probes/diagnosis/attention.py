@@ -36,9 +36,15 @@ def attentive_builder(
         rows: All rows that will be fitted or predicted.
 
     Raises:
-        DataError: If there are no token maps, they are too large for the memory set aside, or the
-            boxes do not say which of them a region pools.
+        DataError: If there are no token maps, they are of tracks or too large for the memory set
+            aside, or the boxes do not say which of them a region pools.
     """
+    frames = table.features[table.splits[0]][side].rows.pictures.shape[1]
+    if frames > 1:
+        raise DataError(
+            f"Expected single pictures for the attentive probe, but a sample of {table.spec.name} "
+            f"is a track of {frames} frames. The attentive probe is left out."
+        )
     if missing := [
         split for split, sides in table.features.items() if block not in sides[side].token_blocks
     ]:

@@ -116,8 +116,8 @@ def _check_tokens(table: Table, pair: str, block: int) -> None:
     task = table.spec.name
     if table.spec.kind == "track":
         raise ConfigError(
-            f"Expected single pictures, but a sample of {task} is a track of frames, whose token "
-            "maps are not stored. Name another task."
+            f"Expected single pictures, but a sample of {task} is a track of frames, in which a "
+            "token has no one place. Name another task."
         )
     sets = [set(one.token_blocks) for sides in table.features.values() for one in sides.values()]
     if block not in (common := set.intersection(*sets)):

@@ -82,7 +82,10 @@ def extract(
     ] = None,
     token_block: Annotated[
         list[int] | None,
-        typer.Option(help="Block whose token maps are stored too; repeat. Default: none."),
+        typer.Option(
+            help="Block whose token maps are stored too, of tracks those of every frame; repeat. "
+            "Default: none."
+        ),
     ] = None,
     size: Annotated[
         int | None, typer.Option(help="Picture side in pixels. Default: native to pre.")

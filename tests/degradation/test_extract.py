@@ -156,8 +156,6 @@ def test_tracks_average_the_frames_that_have_the_box(tmp_path):
     np.testing.assert_allclose(face[3], first, rtol=0.02, atol=0.02)
     assert np.isnan(face[2]).all()
     assert report.images == 3 * N
-    with pytest.raises(ConfigError, match="3 frames"):
-        run(tmp_path, make_task(frames=3, kind="track"), token_blocks=[1])
 
 
 def test_token_maps_are_stored_on_request(tmp_path):
@@ -167,6 +165,23 @@ def test_token_maps_are_stored_on_request(tmp_path):
     assert pictures.token_blocks == ()
     assert pre.tokens(1).shape == (N, 16, WIDTH)
     np.testing.assert_allclose(pre.tokens(1).mean(axis=1), pre.pooled(1, ["image"]), rtol=1e-5)
+
+
+def test_the_token_maps_of_a_track_are_those_of_its_frames_one_after_the_other(tmp_path):
+    encoder = FakeEncoder("fake:pre", 1)
+    options = {"storage": "float32", "token_blocks": [1]}
+    report = run(tmp_path, make_task(frames=3, kind="track"), encoder, **options)
+    pre, *_ = sides(tmp_path, report)
+    maps = pre.tokens(1)
+    assert maps.shape == (N, 3 * 16, WIDTH)
+    for j in range(3):
+        pixels = torch.from_numpy(np.array(picture(f"5/{j}"))).permute(2, 0, 1)[None]
+        expected = encoder(pixels, [1])[1].patches[0].numpy()
+        np.testing.assert_allclose(maps[5, 16 * j : 16 * (j + 1)], expected, rtol=1e-5)
+    np.testing.assert_allclose(maps.mean(axis=1), pre.pooled(1, ["image"]), rtol=1e-5)
+    assert verify(tmp_path) == []
+    without = sides(tmp_path, run(tmp_path, make_task(frames=3, kind="track"), storage="float32"))
+    assert without[0].address != pre.address
 
 
 def test_bfloat16_is_close_and_has_its_own_address(tmp_path):

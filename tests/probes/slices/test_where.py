@@ -1,10 +1,14 @@
 """One probe of single tokens: what was planted in a place is found there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from slice_worlds import token_world, write_tokens
 
-from degradation.errors import ConfigError
+from degradation.errors import ConfigError, DataError
 from degradation.row_lists import row_list_path, write_row_list
+from probes.diagnosis.attention import attentive_builder
 from probes.problems import ClassProblem, Features
 from probes.questions import declared_arm, prepare_question
 from probes.runs import read_analysis
@@ -120,3 +124,24 @@ def test_without_token_maps_it_says_how_to_get_them(token_cache, tmp_path, spec,
     }
     with pytest.raises(ConfigError, match="asks for a point"):
         where_pair(write_world(gaze, heads), "look", "planted", results=tmp_path)
+
+
+def test_tracks_have_token_maps_but_no_places_of_one_picture(tmp_path):
+    task, splits = token_world(sizes={"train": 30, "test": 30})
+    frames = {
+        name: (
+            replace(
+                one,
+                pictures=np.repeat(one.pictures, 2, axis=1),
+                boxes={"face": np.repeat(one.boxes["face"], 2, axis=1)},
+            ),
+            *(np.concatenate([x, x], axis=1) for x in (pre, post)),
+        )
+        for name, (one, pre, post) in splits.items()
+    }
+    write_tokens(tmp_path, replace(task, kind="track"), frames)
+    with pytest.raises(ConfigError, match="a track of frames"):
+        where_pair(tmp_path, task.name, "planted", results=tmp_path)
+    table, _ = open_pair(tmp_path, task.name, "planted")
+    with pytest.raises(DataError, match="a track of 2 frames"):
+        attentive_builder(table, "pre", 0, ("face",), 3, np.arange(60))
