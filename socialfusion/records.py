@@ -94,6 +94,9 @@ class FusionSettings(Record):
     """Looks without a better validation loss after which a question stops; 0 for never."""
     validation_rows: int = 500
     """Most rows of each question that a look at the validation rows takes."""
+    aggregator: str = ""
+    """Name of the TorchJD aggregator that combines the questions' gradients; empty for their
+    mean."""
     online: bool = False
     """Whether tokens are computed from the pictures at every step."""
     augment: bool = False
