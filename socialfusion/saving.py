@@ -1,0 +1,142 @@
+"""A trained model as one folder, without anything that is frozen.
+
+config.json          the configuration, with prompts and digests of the frozen parts
+model.safetensors    connector, vectors of boxes, gaze head
+adapter/             the adapters, as peft writes them: `PeftModel.from_pretrained(lm, folder)`
+tokenizer/           of the language model
+trained.json         what was trained, name by name, and the digests of what was not
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from peft import load_peft_weights, set_peft_model_state_dict
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from degradation.errors import ConfigError, WeightsError
+from socialfusion.config import SocialFusionConfig
+
+if TYPE_CHECKING:
+    from socialfusion.model import SocialFusion
+
+__all__ = ["MANIFEST", "load", "save", "trained_manifest"]
+
+WEIGHTS, ADAPTER, TOKENIZER, MANIFEST = "model.safetensors", "adapter", "tokenizer", "trained.json"
+_LANGUAGE = "language_model."
+
+
+def trained_manifest(model: "SocialFusion") -> dict[str, object]:
+    """What is trained, and what stands beside it frozen, in JSON's own types."""
+    shapes = {name: list(one.shape) for name, one in model.trained_parameters().items()}
+    return {
+        "trained": shapes,
+        "parameters": sum(one.numel() for one in model.trained_parameters().values()),
+        "frozen": {
+            "encoder": {"name": model.config.encoder, "digest": model.config.encoder_digest},
+            "language_model": {
+                "name": model.config.language_model,
+                "digest": model.config.language_model_digest,
+            },
+        },
+    }
+
+
+def save(model: "SocialFusion", folder: str | os.PathLike[str]) -> None:
+    """Write the folder, over what is there; whoever needs it whole writes elsewhere and renames.
+
+    Args:
+        model: What to write.
+        folder: Made if it is not there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.save_pretrained(folder)
+    save_file(_own(model), folder / WEIGHTS, metadata={"format": "pt"})
+    # Without False peft asks the hub whether the vocabulary grew.
+    model.language_model.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
+    model.tokenizer.save_pretrained(str(folder / TOKENIZER))
+    (folder / MANIFEST).write_text(json.dumps(trained_manifest(model), indent=2) + "\n")
+
+
+def load(folder: str | os.PathLike[str], *, language_model: str | None = None) -> "SocialFusion":
+    """The model of a folder, in evaluation mode, on the CPU.
+
+    Args:
+        folder: As `save` wrote it.
+        language_model: Where the language model is now; where the configuration says if None.
+
+    Raises:
+        WeightsError: The folder is not whole, or the language model is another.
+        ConfigError: The configuration cannot be read.
+    """
+    from socialfusion.model import build
+
+    folder = Path(folder)
+    absent = [
+        name
+        for name in ("config.json", WEIGHTS, f"{ADAPTER}/adapter_model.safetensors")
+        if not (folder / name).is_file()
+    ]
+    if absent:
+        raise WeightsError(
+            f"Expected a folder that SocialFusion was saved in, but {folder} has no "
+            f"{' and no '.join(absent)}. Give a checkpoint of `sdiag train-socialfusion`."
+        )
+    try:
+        fields = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise ConfigError(
+            f"Expected JSON in {folder / 'config.json'}, found something else: {error}. Take "
+            "another checkpoint."
+        ) from error
+    if fields.get("model_type") != SocialFusionConfig.model_type:
+        raise ConfigError(
+            f"Expected the configuration of a SocialFusion model in {folder}, found one of "
+            f"{fields.get('model_type')}. Give a checkpoint of `sdiag train-socialfusion`."
+        )
+    config = SocialFusionConfig.from_dict(fields)
+    if language_model is not None:
+        config.language_model = language_model
+    model = build(config, seed=0)
+    try:
+        own = load_file(folder / WEIGHTS)
+        adapter = load_peft_weights(str(folder / ADAPTER), device="cpu")
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            f"Expected weights in {folder}, but they are damaged: {error}. Take another checkpoint."
+        ) from error
+    _fits(folder, {name: one.shape for name, one in _own(model).items()}, own)
+    model.load_state_dict(own, strict=False)
+    wanted = {
+        name.removeprefix(_LANGUAGE).replace(".default.", "."): one.shape
+        for name, one in model.trained_parameters().items()
+        if name.startswith(_LANGUAGE)
+    }
+    _fits(folder / ADAPTER, wanted, adapter)
+    set_peft_model_state_dict(model.language_model, adapter)
+    return model.eval()
+
+
+def _own(model: "SocialFusion") -> dict[str, Tensor]:
+    """All that is trained outside the language model."""
+    return {
+        name: one.detach().cpu().contiguous()
+        for name, one in model.trained_parameters().items()
+        if not name.startswith(_LANGUAGE)
+    }
+
+
+def _fits(folder: Path, wanted: dict, found: dict[str, Tensor]) -> None:
+    """Check that weights are those that the model has, in name and shape."""
+    for name in sorted({*wanted, *found}):
+        expected = tuple(wanted[name]) if name in wanted else "nothing"
+        there = tuple(found[name].shape) if name in found else "nothing"
+        if expected != there:
+            raise WeightsError(
+                f"Expected {name} of {expected} in {folder}, found {there}. The folder's parts "
+                "are not of one model: take another checkpoint."
+            )
