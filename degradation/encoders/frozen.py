@@ -118,6 +118,18 @@ class FrozenEncoder(nn.Module):
         Raises:
             ConfigError: The encoder lacks one of the blocks, or the pictures have another shape.
         """
+        return self.with_gradients(pixels, blocks)
+
+    def with_gradients(
+        self, pixels: UInt8[Tensor, "b 3 h w"], blocks: Sequence[int]
+    ) -> dict[int, BlockTokens]:
+        """The same tokens, but differentiable in those weights of `tower` that require gradients.
+
+        None does until somebody who measures gradients, and never steps along them, says so.
+
+        Raises:
+            ConfigError: As `forward`.
+        """
         check_request(self.info, pixels, blocks, any_grid=self.any_grid)
         tokens = self.tower(normalise(pixels, self.mean, self.std), blocks)
         return {block: tokens[block] for block in blocks}

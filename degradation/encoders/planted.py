@@ -127,6 +127,11 @@ class PlantedEncoder(nn.Module):
         )
         self.train(False)
 
+    @property
+    def tower(self) -> nn.Module:
+        """The tower whose tokens are changed; the operation itself has no weights to train."""
+        return self.base.tower
+
     def train(self, mode: bool = True) -> "PlantedEncoder":
         """Stay in evaluation mode, as every frozen encoder."""
         return super().train(False)
@@ -136,10 +141,16 @@ class PlantedEncoder(nn.Module):
         self, pixels: UInt8[Tensor, "b 3 h w"], blocks: Sequence[int]
     ) -> dict[int, BlockTokens]:
         """The changed tokens; arguments and errors as for every encoder."""
+        return self.with_gradients(pixels, blocks)
+
+    def with_gradients(
+        self, pixels: UInt8[Tensor, "b 3 h w"], blocks: Sequence[int]
+    ) -> dict[int, BlockTokens]:
+        """The same tokens, differentiable in the weights of `tower` that require gradients."""
         check_request(self.info, pixels, blocks)
         pictures = [hashlib.blake2b(picture.cpu().numpy().tobytes()).digest() for picture in pixels]
         outputs = {}
-        for block, tokens in self.base(pixels, blocks).items():
+        for block, tokens in self.base.with_gradients(pixels, blocks).items():
             keys = [picture_key(picture, block) for picture in pictures]
             factors = self.factors[block]
             outputs[block] = BlockTokens(*(self.operation(x, factors, keys) for x in tokens))

@@ -129,12 +129,14 @@ class FittedHead:
 
     Attributes:
         head: The loss.
+        probe: Name of the probe that it is.
         strength: L2 strength of the fit.
         rule: How the strength was chosen.
         fitted: Number of rows fitted.
     """
 
     head: LossHead
+    probe: str
     strength: float
     rule: str
     fitted: int
@@ -224,11 +226,9 @@ def fit_head(
     if strength is None:
         strength, rule = _chosen(problem.held_out(rows, trials, STRENGTHS)), own_rule
     fitted = problem.fit(rows, [strength])
-    if isinstance(fitted, FittedGaze):
-        head = _gaze_head(fitted)
-    else:
-        head = _class_head(fitted, rows)
-    return FittedHead(head, strength, rule, len(rows))
+    gaze = isinstance(fitted, FittedGaze)
+    head = _gaze_head(fitted) if gaze else _class_head(fitted, rows)
+    return FittedHead(head, question.probe, strength, rule, len(rows))
 
 
 def _chosen(held_out: Float64[np.ndarray, " s"]) -> float:
