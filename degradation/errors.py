@@ -5,7 +5,15 @@ the message without a traceback and exits with the class's `exit_code`; anything
 `SdiagError` is a defect of ours and keeps its traceback.
 """
 
-__all__ = ["CacheError", "ConfigError", "DataError", "PairingError", "SdiagError", "WeightsError"]
+__all__ = [
+    "CacheError",
+    "ConfigError",
+    "DataError",
+    "InterruptedRun",
+    "PairingError",
+    "SdiagError",
+    "WeightsError",
+]
 
 
 class SdiagError(Exception):
@@ -42,3 +50,9 @@ class WeightsError(SdiagError):
     """Weights that are missing, truncated or do not fit the architecture."""
 
     exit_code = 6
+
+
+class InterruptedRun(SdiagError):
+    """A run that was asked to stop, has saved where it was, and can be gone on with."""
+
+    exit_code = 130

@@ -1,0 +1,144 @@
+"""From settings and a cache to a model and its questions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from degradation.errors import ConfigError
+from socialfusion.checkpoint import RunState
+from socialfusion.config import SocialFusionConfig, check_encoder
+from socialfusion.language import load_tokenizer
+from socialfusion.model import SocialFusion, build
+from socialfusion.questions import questions_of
+from socialfusion.records import FusionEncoder, FusionSettings
+from socialfusion.samples import QuestionSamples, TaskSamples, question_samples
+from socialfusion.sources import token_scale
+
+__all__ = ["built", "check_settings", "encoder_card", "gathered", "resumed"]
+
+
+def check_settings(settings: FusionSettings) -> None:
+    """Refuse settings that are out of range or contradict each other.
+
+    Raises:
+        ConfigError: Naming the setting.
+    """
+    least = {
+        "steps": 1,
+        "batch_size": 1,
+        "accumulation": 1,
+        "eval_every": 0,
+        "patience": 0,
+        "validation_rows": 1,
+        "weight_decay": 0,
+        "warmup": 0,
+    }
+    for name, low in least.items():
+        if getattr(settings, name) < low:
+            raise ConfigError(
+                f"Expected {name} of at least {low}, found {getattr(settings, name)}."
+            )
+    for name in ("learning_rate", "temperature", "clip"):
+        if not 0 < getattr(settings, name) < float("inf"):
+            raise ConfigError(f"Expected {name} above 0, found {getattr(settings, name)}.")
+    if settings.warmup >= 1:
+        raise ConfigError(
+            f"Expected a share of the steps below 1 as warmup, found {settings.warmup}."
+        )
+    if settings.patience and not settings.eval_every:
+        raise ConfigError(
+            "Expected looks at the validation rows for --patience, found none. Give --eval-every."
+        )
+    if settings.augment and not settings.online:
+        raise ConfigError(
+            "Expected --online for --augment: what is cached was seen without changes."
+        )
+    if settings.aggregator and settings.mixing != "equal":
+        raise ConfigError(
+            "Expected equal mixing for an aggregator, which weighs one gradient of each question, "
+            f"found {settings.mixing}. Give --mixing equal."
+        )
+
+
+def gathered(tasks: Sequence[TaskSamples], settings: FusionSettings) -> dict[str, QuestionSamples]:
+    """All questions of some tasks with their rows, by label, in the order of the tasks.
+
+    Raises:
+        DataError: A question has no rows to train on, or too few to test.
+        ConfigError: Its prompt is not as it should be.
+        WeightsError: The tokenizer of the language model cannot be had.
+    """
+    tokenizer = load_tokenizer(settings.language_model)
+    return {
+        question.label: question_samples(task, question)
+        for task in tasks
+        for question in questions_of(task.table.spec, task.frames, tokenizer=tokenizer)
+    }
+
+
+def encoder_card(task: TaskSamples) -> FusionEncoder:
+    """The frozen encoder behind the tokens."""
+    info = task.features.encoder
+    return FusionEncoder(
+        name=info.name,
+        digest=info.digest,
+        pair=task.entry.pair,
+        side=task.side,
+        block=task.block,
+        grid=task.grid,
+        width=info.width,
+        protocol=task.entry.protocol,
+    )
+
+
+def built(questions: dict[str, QuestionSamples], settings: FusionSettings) -> SocialFusion:
+    """A fresh model for these questions.
+
+    Raises:
+        ConfigError: A question cannot be asked of the language model.
+        WeightsError: The language model cannot be had.
+    """
+    tasks = {one.task.name: one.task for one in questions.values()}
+    first = next(iter(tasks.values()))
+    info = first.features.encoder
+    config = SocialFusionConfig(
+        encoder=info.name,
+        encoder_digest=info.digest,
+        block=first.block,
+        grid=list(first.grid),
+        token_width=info.width,
+        token_scale=token_scale(list(tasks.values())),
+        questions=[one.question.as_json() for one in questions.values()],
+        language_model=settings.language_model,
+        language_model_dtype=settings.dtype,
+        connector_depth=settings.connector_depth,
+        connector_width=settings.connector_width,
+        lora_rank=settings.lora_rank,
+        heatmap_weight=settings.heatmap_weight,
+        box_masks=settings.box_masks,
+    )
+    return build(config, seed=settings.seed)
+
+
+def resumed(folder: Path, state: RunState, questions: dict[str, QuestionSamples]) -> SocialFusion:
+    """The model of a checkpoint, after checking that encoder and rows are still the same.
+
+    Args:
+        folder: Of the checkpoint.
+        state: Read from it.
+        questions: As they are now.
+
+    Raises:
+        ConfigError: The rows of a question are others now.
+        PairingError: The tokens come from another encoder.
+        WeightsError: The checkpoint is damaged, or the language model is another.
+    """
+    model = SocialFusion.from_pretrained(folder)
+    info = next(iter(questions.values())).task.features.encoder
+    check_encoder(model.config, info)
+    for label, one in questions.items():
+        if state.rows.get(label) != one.rows_digest():
+            raise ConfigError(
+                f"Expected the rows of {label} that {folder} was trained on, but they are others "
+                "now: the cache was extracted anew, or row lists changed. Give another --run."
+            )
+    return model
