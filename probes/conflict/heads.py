@@ -11,7 +11,7 @@ head that is still learning.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ SHARE = 8
 """Features are held in memory up to one part in so many of the machine's."""
 
 
+@runtime_checkable
 class LossHead(Protocol):
     """Losses of rows of a table, given their features."""
 
@@ -143,15 +144,12 @@ class FittedHead:
 
 
 def fitted_rows(plan: Plan) -> tuple[Int64[np.ndarray, " k"], Trials, str]:
-    """Rows that one head is fitted on, the trials that choose its strength, and the rule in words.
+    """Rows that the head is fitted on, the trials that choose its strength, and the rule in words.
 
-    With a test split these are the rows and trials of the probe. Without any split the probe fits a
-    model a fold, while gradients need one head: it is fitted on all rows, and the folds choose.
+    These are the rows and trials of the probe. Without any split the probe fits a model a fold,
+    while gradients need one head: it is that of the first fold, which it has not seen.
     """
-    if len(plan.stages) == 1:
-        return plan.stages[0].train, plan.stages[0].trials, plan.rule
-    trials = tuple((stage.train, stage.predict) for stage in plan.stages)
-    return plan.predicted, trials, f"clustered {len(trials)}-fold, log-loss"
+    return plan.stages[0].train, plan.stages[0].trials, plan.rule
 
 
 def pooled_features(table: Table, side: Side, block: int, *, gaze: bool, device: str) -> Features:

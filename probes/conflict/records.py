@@ -107,8 +107,8 @@ class TaskNumbers(Record):
     label: str
     part: str
     norm: float
-    """Mean norm of the gradient of a batch, noise included."""
-    signal: float | None
+    """Root mean square norm of the gradient of a batch, noise included."""
+    signal: Interval | None
     """Norm of the expected gradient, from products of different batches; None if their mean is not
     positive, so that the gradient cannot be told from noise."""
     floor: float
@@ -137,11 +137,13 @@ class PairNumbers(Record):
     in_conflict: Interval
     """Share of batches with a cosine below 0, with Wilson's interval."""
     null_low: float | None
-    """2.5 % quantile of the corrected cosine with question labels swapped within batches."""
+    """2.5 % quantile of the corrected cosine with the questions' gradients swapped within batches;
+    None where it is undefined in more than 5 % of the draws."""
     null_high: float | None
     """97.5 % quantile of the same."""
     p: float | None
-    """How often swapped labels give a cosine as low or lower, with the +1 rule."""
+    """How often questions differ as much with their gradients swapped within batches, with the +1
+    rule: small where they do not point the same way. None below floor."""
     word: Word
 
     @property
@@ -158,7 +160,7 @@ class PairNumbers(Record):
 
 
 class SizeNumbers(Record):
-    """Two questions at a larger batch, made of consecutive ones; on all parameters."""
+    """Two questions at one size of batch, larger ones made of consecutive ones; all parameters."""
 
     first: str
     second: str
