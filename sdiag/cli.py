@@ -15,6 +15,7 @@ from sdiag.commands import (
     drift,
     encoders,
     extract,
+    gcd,
     plan,
     probe,
     provenance,
@@ -45,6 +46,7 @@ app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("audit", epilog=audit.EXAMPLES)(audit.audit)
 app.command("diagnose", epilog=diagnose.EXAMPLES)(diagnose.diagnose)
 app.command("drift", epilog=drift.EXAMPLES)(drift.drift)
+app.command("gcd", epilog=gcd.EXAMPLES)(gcd.gcd)
 app.command("encoders", epilog=encoders.EXAMPLES)(encoders.encoders)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("provenance", epilog=provenance.EXAMPLES)(provenance.provenance)

@@ -15,7 +15,6 @@ from probes.conflict.records import (
     Labels,
     PairNumbers,
     Part,
-    SideRecord,
     SizeNumbers,
     TaskNumbers,
 )

@@ -29,6 +29,9 @@ __all__ = ["AskedTask", "Settings", "Study", "open_study"]
 
 log = logging.getLogger(__name__)
 
+ALL = "all"
+"""The one split of a task without splits."""
+FITTED = ("train", "val")
 SPARE = 8
 """Batches of their own from which a preconditioner is estimated."""
 
@@ -41,7 +44,10 @@ class Settings:
         parameters: `encoder`, or `blocks:1,2`.
         batch_size: Rows in a batch.
         batches: Of each question; fewer where rows or clusters do not suffice.
-        split: Whose rows the gradients are of; a task without splits takes all its rows.
+        split: Whose rows the gradients are of. The heads are fitted on train and val: there the
+            gradients of different rows cancel by the very definition of a converged head, and
+            products of different batches come out too small, often negative. Of a task without
+            splits it is the fold that its head has not seen.
         row_list: Name of the row lists whose rows alone are used; empty for all.
         exact: Whether products are exact; else from sketches, which takes less memory.
         cells: Numbers kept of a gradient in a sketch.
@@ -56,7 +62,7 @@ class Settings:
     parameters: str = "encoder"
     batch_size: int = 16
     batches: int = 32
-    split: str = "train"
+    split: str = "test"
     row_list: str = ""
     exact: bool = True
     cells: int = CELLS
@@ -239,9 +245,15 @@ def _asked(root: Path, task: Task, pair: str, settings: Settings) -> AskedTask:
             "take gradients of. Extract a pair with `sdiag extract`."
         )
     splits = list(table.features)
-    split = "all" if splits == ["all"] else settings.split
+    split = ALL if splits == [ALL] else settings.split
     if split not in splits:
         raise ConfigError(f"The cache holds the splits {', '.join(splits)} of {name}, not {split}.")
+    if split in FITTED:
+        log.warning(
+            "%s: the heads are fitted on rows of %s, so that gradients of its batches cancel in "
+            "part. Noise-corrected products come out too small; --split test is free of that.",
+            name, split,
+        )  # fmt: skip
     block = table.declared_block(entry)
     if block not in table.blocks:
         raise ConfigError(
@@ -306,8 +318,10 @@ def _candidates(asked: AskedTask, label: str, question: Question) -> Candidates:
     table = asked.table
     usable = table.unusable(question.name, question.arm.regions) == ""
     usable &= table.splits == asked.split
+    fitted, _, _ = fitted_rows(question.plan)
+    if asked.split == ALL:
+        usable[fitted] = False
     if isinstance(question, ClassQuestion):
-        fitted, _, _ = fitted_rows(question.plan)
         usable &= np.isin(question.labels, question.labels[fitted])
     rows = np.nonzero(usable)[0]
     return Candidates(label, asked.task.spec.name, rows, table.clusters[rows])

@@ -14,6 +14,7 @@ COMMANDS = (
     ("slices",),
     ("where",),
     ("diagnose",),
+    ("gcd",),
     ("plan",),
     ("report",),
     ("doctor",),

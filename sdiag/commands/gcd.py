@@ -1,0 +1,244 @@
+"""`sdiag gcd`: where the questions pull the encoder in opposite directions."""
+
+import os
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sdiag.commands.cached import cached_pairs
+from sdiag.commands.options import (
+    CACHE,
+    RESULTS,
+    Cache,
+    Json,
+    Models,
+    Results,
+    RowList,
+    Weights,
+    emit,
+)
+from sdiag.commands.task_roots import DataRoot, task_roots
+
+if TYPE_CHECKING:
+    from probes.conflict.records import ConflictRecord, Interval
+
+__all__ = ["EXAMPLES", "gcd"]
+
+EXAMPLES = (
+    "Examples:  sdiag gcd  |  sdiag gcd --model tiny --batches 16  |  "
+    "sdiag gcd --model qwen2-vl --task pisc-domain=PISC --task hagrid=HaGRID "
+    "--parameters blocks:30,31 --sketch-only --device cuda --dtype bfloat16"
+)
+
+
+class Arithmetic(StrEnum):
+    """Arithmetic of the forward and backward pass."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+class Precondition(StrEnum):
+    """The metric that gradients are measured in."""
+
+    NONE = "none"
+    ADAM = "adam"
+
+
+def gcd(
+    task: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--task",
+            "-t",
+            help="Task name, or NAME=DIR; repeat. Default: all that are cached for the pair.",
+        ),
+    ] = None,
+    data_root: DataRoot = None,
+    model: Models = None,
+    parameters: Annotated[
+        str,
+        typer.Option(
+            metavar="PART",
+            help="Whose gradients: encoder, or some of its blocks, as blocks:1,2. Every block and "
+            "kind of module is reported in the same pass.",
+        ),
+    ] = "encoder",
+    batch_size: Annotated[int, typer.Option(help="Rows in a batch.", min=1)] = 16,
+    batches: Annotated[
+        int,
+        typer.Option(help="Batches of each question; fewer where clusters do not suffice.", min=2),
+    ] = 32,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Split whose rows make the batches. On train and val, which the heads are fitted "
+            "on, gradients cancel in part."
+        ),
+    ] = "test",
+    micro_batch: Annotated[
+        int | None,
+        typer.Option(help="Rows in one backward pass. Default: the whole batch.", min=1),
+    ] = None,
+    sketch_only: Annotated[
+        bool,
+        typer.Option(
+            "--sketch-only",
+            help="Keep sketches of gradients alone: the memory of one gradient and not of two for "
+            "each question, and an error of about 0.4 % of the product of their norms.",
+        ),
+    ] = False,
+    precondition: Annotated[
+        Precondition,
+        typer.Option(
+            help="adam: measure gradients as Adam would step along them, by a second moment "
+            "estimated on batches of its own."
+        ),
+    ] = Precondition.NONE,
+    swapped_labels: Annotated[
+        bool,
+        typer.Option(
+            "--swapped-labels",
+            help="Also the same with labels swapped between clusters: the agreement that there is "
+            "without any label.",
+        ),
+    ] = False,
+    rows: RowList = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    dtype: Annotated[
+        Arithmetic, typer.Option(help="Arithmetic of the passes; sums are float32 all the same.")
+    ] = Arithmetic.FLOAT32,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that open pictures. Default: the cores.", min=1)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of batches, sketches and swaps.")] = 0,
+    weights: Weights = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask nothing of the hub; also so by HF_HUB_OFFLINE=1.")
+    ] = False,
+    cache: Cache = CACHE,
+    results: Results = RESULTS,
+    json: Json = False,
+) -> None:
+    """Measure whether questions pull an encoder apart: GCD = 1 - cos of their gradients.
+
+    Beside the raw number, which is nearly all noise of the batches, stands the one with the noise
+    taken out, with its interval. Heads are fitted on the cached features until they have
+    converged; pictures are read anew, and both sides are shown the same batches. Into `gcd.json`
+    in the folder of the pair, with the scalar products that all numbers follow from. With an empty
+    cache and no options, the embedded pair is extracted first.
+    """
+    import torch
+
+    from degradation.tasks.registry import get_task
+    from probes.conflict.objectives import Passes
+    from probes.conflict.run import conflict_pair
+    from probes.conflict.study import Settings
+
+    roots = task_roots(task, data_root) if task else {}
+    settings = Settings(
+        parameters=parameters,
+        batch_size=batch_size,
+        batches=batches,
+        split=split,
+        row_list=rows or "",
+        exact=not sketch_only,
+        adam=precondition is Precondition.ADAM,
+        swapped=swapped_labels,
+        passes=Passes(device, getattr(torch, dtype.value), micro_batch),
+        workers=workers or os.cpu_count() or 1,
+        seed=seed,
+    )
+    tasks: dict[str, list[str]] = {}
+    for pair, name in cached_pairs(cache, list(roots) or None, model):
+        tasks.setdefault(pair, []).append(name)
+    records = [
+        conflict_pair(
+            cache,
+            [get_task(name, data_root=roots.get(name, data_root)) for name in names],
+            pair,
+            results=results,
+            settings=settings,
+            weights=weights,
+            offline=offline,
+        )
+        for pair, names in tasks.items()
+    ]
+    emit(
+        [summary(one) for one in records],
+        "\n\n".join(conflict_table(one) for one in records),
+        as_json=json,
+    )
+
+
+def summary(record: "ConflictRecord") -> dict[str, Any]:
+    """The record as JSON values, of all parts only the whole."""
+    data = record.model_dump(mode="json")
+    for side in data["sides"]:
+        for name in ("tasks", "pairs"):
+            side[name] = [one for one in side[name] if one["part"] == "all"]
+    data["changes"] = [one for one in data["changes"] if one["part"] == "all"]
+    return data
+
+
+def conflict_table(record: "ConflictRecord") -> str:
+    """All pairs of questions on all parameters, as aligned text."""
+    sides = record.sides
+    header = ["questions"]
+    for side in sides:
+        name = side.name if side.labels == "own" else f"{side.name}, swapped labels"
+        header += [f"GCD {name}", "", "raw", "floor"]
+    changes = {
+        (one.first, one.second): one.cosine
+        for one in record.changes
+        if one.part == "all" and one.labels == "own"
+    }
+    header += ["change of GCD"] if len(sides) > 1 else []
+    table = [header]
+    for pair in [one for one in sides[0].pairs if one.part == "all"]:
+        line = [f"{_short(pair.first)} x {_short(pair.second)}"]
+        for side in sides:
+            own = side.pair(pair.first, pair.second)
+            line += [_number(own.gcd), own.word, f"{own.raw:.2f}", f"{own.floor:.2f}"]
+        if len(sides) > 1:
+            change = changes.get((pair.first, pair.second))
+            line.append(_number(change and _turned(change)))
+        table.append(line)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in table
+    ]
+    about = (
+        f"{record.model}: {len(record.questions)} questions, {record.batches} batches of "
+        f"{record.batch_size} rows of {record.split}, gradients of {record.parameters}. Above 1 is "
+        "conflict; noise alone is the floor."
+    )
+    return "\n".join([about, *lines])
+
+
+def _short(label: str) -> str:
+    """`scenes-relation/domain` as `relation/domain`, `scenes-gaze/gaze` as `gaze`."""
+    task, _, question = label.removeprefix("scenes-").partition("/")
+    return question if task in (question, "") else f"{task}/{question}"
+
+
+def _turned(cosine: "Interval") -> "Interval":
+    """The change of the degree, which is minus that of the cosine."""
+    low, high = cosine.low, cosine.high
+    return cosine.model_copy(
+        update={
+            "value": -cosine.value,
+            "low": None if high is None else -high,
+            "high": None if low is None else -low,
+        }
+    )
+
+
+def _number(one: "Interval | None") -> str:
+    """A number with its interval; a dash without one, dots for an end that is not known."""
+    if one is None:
+        return "–"
+    low, high = ("..." if end is None else f"{end:.2f}" for end in (one.low, one.high))
+    return f"{one.value:.2f} [{low}, {high}]"
