@@ -1,4 +1,4 @@
-"""The report: `report.md`, its figures and the numbers behind them, from result records only.
+"""The report: `report.md` and `report.html`, figures and numbers, from result records only.
 
 The report is written beside its destination and moved there when it is whole, so a run that fails
 leaves an earlier report as it was, and no half of a new one.
@@ -17,12 +17,15 @@ import pandas as pd
 from degradation.errors import ConfigError
 from reports.cells import judged_cells
 from reports.document import MARKER, Settings, compose
+from reports.html import PAGE_MARKER, page
 from reports.load import load_results, read_records
 from reports.tables import verdict_table
 
 __all__ = ["ReportSummary", "read_records", "verdict_table", "write_report"]
 
-DOCUMENT, NUMBERS, FIGURES = "report.md", "numbers.csv", "figures"
+DOCUMENT, PAGE, NUMBERS, FIGURES = "report.md", "report.html", "numbers.csv", "figures"
+PARTS = (FIGURES, NUMBERS, PAGE, DOCUMENT)
+"""All that a report is, in the order in which it is put in place."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +34,13 @@ class ReportSummary:
 
     Attributes:
         path: The Markdown file.
+        page: The same as one HTML file that needs no other.
         table: The confirmatory comparisons, as `reports.tables.verdict_table` returns them.
         incomplete: What is missing from the results, one sentence in Markdown each.
     """
 
     path: Path
+    page: Path
     table: pd.DataFrame
     incomplete: tuple[str, ...]
 
@@ -48,7 +53,7 @@ def write_report(
     alpha: float = 0.05,
     command: str | None = None,
 ) -> ReportSummary:
-    """Write `report.md`, `numbers.csv` and `figures/` into the folder `out`.
+    """Write `report.md`, `report.html`, `numbers.csv` and `figures/` into the folder `out`.
 
     Args:
         results: Folder of the runs, `<results>/<pair>/<task>/`.
@@ -63,7 +68,7 @@ def write_report(
 
     Raises:
         ConfigError: A setting that cannot be used, no records, or `out` cannot be written or
-            holds a `report.md`, `numbers.csv` or `figures` that is not a report's.
+            holds something of a report's name that is not a report's.
         DataError: A record that is damaged, of another schema, or was changed after its run.
     """
     _check_settings(margin, alpha)
@@ -75,8 +80,9 @@ def write_report(
         (draft / FIGURES).mkdir()
         document = compose(loaded, cells, settings, draft / FIGURES, draft / NUMBERS)
         (draft / DOCUMENT).write_text(document.text, encoding="utf-8", newline="\n")
+        (draft / PAGE).write_text(page(document.text, draft), encoding="utf-8", newline="\n")
     table = verdict_table(loaded.records, margin=margin, alpha=alpha)
-    return ReportSummary(out / DOCUMENT, table, document.incomplete)
+    return ReportSummary(out / DOCUMENT, out / PAGE, table, document.incomplete)
 
 
 def _check_settings(margin: float, alpha: float) -> None:
@@ -91,16 +97,22 @@ def _check_destination(out: Path) -> None:
     """Refuse to replace what is not a report."""
     if out.exists() and not out.is_dir():
         raise ConfigError(f"Expected a folder for the report, found a file at {out}. Name another.")
-    document = out / DOCUMENT
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        if document.read_text(encoding="utf-8").startswith(MARKER):
-            return
-    for name in (DOCUMENT, NUMBERS, FIGURES):
-        if (out / name).exists():
+    own = {DOCUMENT: _starts(out / DOCUMENT, MARKER), PAGE: _starts(out / PAGE, PAGE_MARKER)}
+    own |= dict.fromkeys((NUMBERS, FIGURES), own[DOCUMENT])
+    for name, written in own.items():
+        if (out / name).exists() and not written:
             raise ConfigError(
                 f"Expected no {name} or an earlier report in {out}, found a {name} that sdiag did "
                 "not write. Move it away or name another folder with --out."
             )
+
+
+def _starts(path: Path, marker: str) -> bool:
+    """Whether a file begins as those of a report do."""
+    try:
+        return path.read_text(encoding="utf-8").startswith(marker)
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 @contextlib.contextmanager
@@ -134,7 +146,7 @@ def _move_into(out: Path, draft: Path) -> None:
     old.mkdir()
     moved: list[str] = []
     try:
-        for name in (FIGURES, NUMBERS, DOCUMENT):
+        for name in PARTS:
             if (out / name).exists():
                 (out / name).rename(old / name)
             moved.append(name)

@@ -104,6 +104,11 @@ _RC = {
     "savefig.bbox": None,
 }
 
+_VECTOR = {
+    "svg.fonttype": "path",  # looks the same where the font is not installed
+    "svg.hashsalt": "sdiag",  # the ids inside are drawn at random without one
+}
+
 
 @contextmanager
 def figure_style() -> Iterator[None]:
@@ -122,23 +127,33 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, data: pd.DataFrame, stem: Path, notes: Mapping[str, str]) -> Path:
-    """Write `stem`.png and the plotted numbers beside it as `stem`.csv.
+    """Write `stem`.png, the same as `stem`.svg for print, and the plotted numbers as `stem`.csv.
 
-    The bytes depend only on the figure, the data and the notes: no time, no host.
+    The bytes depend only on the figure, the data and the notes: no time, no host, no chance.
 
     Args:
         figure: What was drawn.
         data: What was drawn, as numbers, unrounded.
         stem: Path without suffix, in a folder that exists.
-        notes: Text chunks for the PNG, such as `Signature` and `Software`.
+        notes: Text chunks for the PNG, such as `Signature` and `Software`; the SVG has them as its
+            description and creator.
 
     Returns:
         The path of the PNG.
     """
-    png = stem.with_name(f"{stem.name}.png")
+    png, svg, csv = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg", "csv"))
     figure.savefig(png, dpi=DPI, metadata=dict(notes))
-    data.to_csv(stem.with_name(f"{stem.name}.csv"), index=False, lineterminator="\n")
+    figure.set_layout_engine("none")  # keep the places that were found for the PNG
+    with mpl.rc_context(_VECTOR):
+        figure.savefig(svg, metadata=_described(notes))
+    data.to_csv(csv, index=False, lineterminator="\n")
     return png
+
+
+def _described(notes: Mapping[str, str]) -> dict[str, str | None]:
+    """The notes as metadata of an SVG, without the time at which it was written."""
+    others = "\n".join(f"{name}: {text}" for name, text in notes.items() if name != "Software")
+    return {"Creator": notes.get("Software"), "Description": others, "Date": None}
 
 
 def headline(figure: Figure, name: str, text: str) -> None:

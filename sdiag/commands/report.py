@@ -15,9 +15,9 @@ EXAMPLES = "Examples:  sdiag report  |  sdiag report --out paper-report --margin
 
 
 def report(
-    out: Annotated[Path, typer.Option(help="Folder for report.md and its figures.")] = Path(
-        "sdiag-report"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Folder for report.md, report.html and their figures.")
+    ] = Path("sdiag-report"),
     margin: Annotated[
         float, typer.Option(help="Points below which a difference is too small to matter.", min=0)
     ] = 2.0,
@@ -40,7 +40,12 @@ def report(
     command = shlex.join(["sdiag", *sys.argv[1:]])
     summary = write_report(results, out, margin=margin, alpha=alpha, command=command)
     emit(
-        {"report": str(summary.path), "verdicts": summary.table.to_dict(orient="records")},
-        f"{terminal_table(summary.table).to_string(index=False)}\n\nReport: {summary.path}",
+        {
+            "report": str(summary.path),
+            "page": str(summary.page),
+            "verdicts": summary.table.to_dict(orient="records"),
+        },
+        f"{terminal_table(summary.table).to_string(index=False)}\n\n"
+        f"Report: {summary.path}\nPage:   {summary.page}",
         as_json=json,
     )
