@@ -202,6 +202,7 @@ class Tally:
         """Products of the sums over batches."""
         runs = [(self.sums[:, run.stretch] @ self.sums[:, run.stretch].T) for run in self.runs]
         found = torch.stack(runs).cpu().double().numpy()
+        found = (found + found.swapaxes(-1, -2)) / 2  # a matrix product rounds either half its way
         return self._by_leaf(found.reshape(len(runs), -1)).reshape(-1, *found.shape[1:])
 
     def _gram(self) -> Float64[np.ndarray, "g T M T M"]:
