@@ -148,8 +148,10 @@ def plan_transfer(
         raise ConfigError("Expected at least one seed, one budget and one choice of rows.")
 
     def runs(some: tuple[str, ...], budget: Budget, rows: str) -> tuple[PlannedRun, ...]:
-        alike = len(some) == 1 and questions[some[0]] == 1
-        changes = {"tasks": some, "budget": "per-task" if alike else budget, "row_list": rows}
+        changes = {"tasks": some, "budget": budget, "row_list": rows}
+        if len(some) == 1 and questions[some[0]] == 1:
+            # One question: both budgets are the same, and there are no gradients to combine.
+            changes |= {"budget": "per-task", "aggregator": ""}
         return over_seeds(changed(settings, changes), seeds)
 
     return tuple(
