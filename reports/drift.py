@@ -30,18 +30,18 @@ CHANGED = (
 )
 
 FIGURES = (
-    "In the figures, above: unbiased linear CKA between blocks; a diagonal of ones between pre and "
-    "post would mean the same features up to rotation and scale. Below: how much of the variance, "
-    "and of the class signal less chance, lies in the first components; a curve that rises late is "
-    "a signal in the tail. Bars are 95 % intervals."
+    "In the figures, folded away by task, above: unbiased linear CKA between blocks; a diagonal "
+    "of ones between pre and post would mean the same features up to rotation and scale. Below: "
+    "how much of the variance, and of the class signal less chance, lies in the first components; "
+    "a curve that rises late is a signal in the tail. Bars are 95 % intervals."
 )
 
 COLUMNS = (
-    "Intervals are 95 %, by leaving out one group of clusters at a time. Unrelated rows: the mean "
-    "and the most alike of shuffles of the rows of post. Halves of pre: between two random halves "
-    "of the features of pre, a scale for how alike one encoder is to itself. Halves of the rows: "
-    "the value on each half of the clusters, of pre and of post. Mixed labels: the mean over "
-    "shuffles of the labels."
+    "In the tables below them, intervals are 95 %, by leaving out one group of clusters at a "
+    "time. Unrelated rows: the mean and the most alike of shuffles of the rows of post. Halves of "
+    "pre: between two random halves of the features of pre, a scale for how alike one encoder is "
+    "to itself. Halves of the rows: the value on each half of the clusters, of pre and of post. "
+    "Mixed labels: the mean over shuffles of the labels."
 )
 
 
@@ -61,13 +61,14 @@ def drift_section(
     """
     if not records:
         return ""
-    parts = [CHANGED, _overview(records, runs), FIGURES]
+    parts = [CHANGED, _overview(records, runs), FIGURES, COLUMNS]
     for record in records:
         name = f"{record.pair.name}-{record.task.label}"
         png = drift_figure(record, figures / file_stem("drift", name), notes)
         path = f"{figures.name}/{png.name}"
-        parts += [picture(_alt(record), path), _caption(record, path)]
-    parts.append(folded("All measures, with intervals, null values and ceilings", _all(records)))
+        shown = [picture(_alt(record), path), _caption(record, path), *_measures(record)]
+        title = f"{record.task.label}: maps, curves and all measures with intervals"
+        parts.append(folded(title, "\n\n".join(shown)))
     return "\n\n".join(parts)
 
 
@@ -216,26 +217,23 @@ def _caption(record: DriftRecord, path: str) -> str:
     )
 
 
-def _all(records: Sequence[DriftRecord]) -> str:
-    """Every measure of every record, then what has no value."""
-    parts = [COLUMNS]
-    for record in records:
-        parts.append(f"**{escape(record.task.label)}**, {code(record.signature)}")
-        header = ["Measure", "Question", "Block", "n", "Value", "Unrelated rows", "Halves of pre"]
-        parts.append(table(header, list(_similarity_rows(record)), right=range(2, 7)))
-        header = [
-            "Measure", "Question", "Block", "Pre", "Post", "Change", "Halves of the rows",
-            "Mixed labels",
-        ]  # fmt: skip
-        parts.append(table(header, list(_shape_rows(record)), right=range(2, 8)))
-        if record.missing:
-            lines = (
-                f"- {escape(MEASURES[one.measure].label)}, block {one.block}"
-                f"{f', {escape(one.question)}' if one.question else ''}: {escape(one.reason)}"
-                for one in record.missing
-            )
-            parts.append("Without a value:\n\n" + "\n".join(lines))
-    return "\n\n".join(parts)
+def _measures(record: DriftRecord) -> Iterator[str]:
+    """Every measure of a record, then what has no value."""
+    yield f"Signature: {code(record.signature)}"
+    header = ["Measure", "Question", "Block", "n", "Value", "Unrelated rows", "Halves of pre"]
+    yield table(header, list(_similarity_rows(record)), right=range(2, 7))
+    header = [
+        "Measure", "Question", "Block", "Pre", "Post", "Change", "Halves of the rows",
+        "Mixed labels",
+    ]  # fmt: skip
+    yield table(header, list(_shape_rows(record)), right=range(2, 8))
+    if record.missing:
+        lines = (
+            f"- {escape(MEASURES[one.measure].label)}, block {one.block}"
+            f"{f', {escape(one.question)}' if one.question else ''}: {escape(one.reason)}"
+            for one in record.missing
+        )
+        yield "Without a value:\n\n" + "\n".join(lines)
 
 
 def _similarity_rows(record: DriftRecord) -> Iterator[list[str]]:

@@ -31,6 +31,8 @@ PAGE_MARKER = "<!doctype html>\n<!-- sdiag report -->"
 
 COLOURS = 256
 """Colours that a figure keeps in the page; the PNG beside it keeps all."""
+SHORT = 14
+"""Characters of a cell that is not broken into lines: a verdict with its mark, for one."""
 SUMMARY = re.compile(r"<summary>(.*)</summary>")
 
 
@@ -161,11 +163,11 @@ class _Renderer(RendererHTML):
 
     def th_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         """A heading of a column."""
-        return f'<th scope="col"{_aligned(tokens[idx])}>'
+        return f'<th scope="col"{_aligned(tokens, idx)}>'
 
     def td_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         """A cell."""
-        return f"<td{_aligned(tokens[idx])}>"
+        return f"<td{_aligned(tokens, idx)}>"
 
     def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         """A figure with its alternative text; one that is not there leaves that text."""
@@ -174,12 +176,15 @@ class _Renderer(RendererHTML):
         path = env["folder"] / str(token.attrGet("src"))
         data, (width, height) = _figure(path)
         source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
-        return f'<img src="{source}" width="{width}" height="{height}" alt="{_attribute(alt)}">'
+        shown = f'<img src="{source}" width="{width}" height="{height}" alt="{_attribute(alt)}">'
+        return f'<span class="scroll" role="group" aria-label="Figure" tabindex="0">{shown}</span>'
 
 
-def _aligned(token: Token) -> str:
-    """The alignment of a cell as a class, for styles are allowed by digest only."""
-    return ' class="number"' if "right" in str(token.attrGet("style") or "") else ""
+def _aligned(tokens: Sequence[Token], idx: int) -> str:
+    """The looks of a cell as a class, for styles are allowed by digest only."""
+    if "right" in str(tokens[idx].attrGet("style") or ""):
+        return ' class="number"'
+    return ' class="short"' if len(_plain(tokens[idx + 1])) <= SHORT else ""
 
 
 def _attribute(text: str) -> str:

@@ -29,10 +29,11 @@ INTRODUCTION = (
     "Mandel); its interval allows for its having been picked."
 )
 FIGURES = (
-    "In the figures, circles are the delta of a slice's rows with its 95 % interval, filled where "
-    "it differs from zero after correction over all slices of the pair; diamonds are the same "
-    "shrunken towards the mean of its kind. The dashed line is the delta of all rows. A triangle "
-    "marks the worst of a kind whose slices differ. The numbers beside a figure are of every slice."
+    "In the figures, folded away by task, circles are the delta of a slice's rows with its 95 % "
+    "interval, filled where it differs from zero after correction over all slices of the pair; "
+    "diamonds are the same shrunken towards the mean of its kind. The dashed line is the delta of "
+    "all rows. A triangle marks the worst of a kind whose slices differ. The numbers beside a "
+    "figure are of every slice."
 )
 
 
@@ -48,11 +49,13 @@ def slices_section(records: Sequence[SlicesRecord], figures: Path, notes: dict[s
         return ""
     corrected, differ = adjusted(records), differing(records)
     labels = _labels(records)
-    parts = [INTRODUCTION, FIGURES]
+    said: list[str] = []
+    parts: list[str] = []
     for record in records:
+        drawn: list[str] = []
         for question in record.blocks:
             label = labels[record.task.label, question]
-            parts.append(_sentence(record, question, label, differ))
+            said.append(f"- {_sentence(record, question, label, differ)}")
             if not any(one.question == question for one in record.slices):
                 continue
             name = f"{record.pair.name}-{record.task.label}-{question}"
@@ -64,11 +67,14 @@ def slices_section(records: Sequence[SlicesRecord], figures: Path, notes: dict[s
             }
             png = forest_figure(record, question, label, corrected, uneven, stem, notes)
             path = f"{figures.name}/{png.name}"
-            parts.append(picture(_alt(record, question, label), path))
-            parts.append(_caption(record, question, label, path))
+            drawn.append(picture(_alt(record, question, label), path))
+            drawn.append(_caption(record, question, label, path))
+        if drawn:
+            title = f"{record.task.label}: every slice, drawn"
+            parts.append(folded(title, "\n\n".join(drawn)))
     if refused := _refused(records, labels):
         parts.append(folded("Slices without numbers", refused))
-    return "\n\n".join(parts)
+    return "\n\n".join([INTRODUCTION, "\n".join(said), FIGURES, *parts])
 
 
 def attribute_table(records: Sequence[SlicesRecord]) -> pd.DataFrame:
