@@ -115,6 +115,7 @@ def built(questions: dict[str, QuestionSamples], settings: FusionSettings) -> So
         lora_rank=settings.lora_rank,
         heatmap_weight=settings.heatmap_weight,
         box_masks=settings.box_masks,
+        attention=settings.attention,
     )
     return build(config, seed=settings.seed)
 

@@ -87,6 +87,9 @@ class FusionSettings(Record):
     lora_rank: int = 32
     heatmap_weight: float = 50.0
     box_masks: bool = True
+    attention: Literal["causal", "prefix"] = "causal"
+    """`causal`: as the language model was trained. `prefix`: picture and prompt see each other both
+    ways, so that cells before a marked head know of it too."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     eval_every: int = 0
     """Steps between looks at the validation rows; 0 for none, then the last weights are kept."""
