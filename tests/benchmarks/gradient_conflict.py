@@ -158,8 +158,10 @@ def timed(options) -> None:
             )
     for name, rounds in times.items():
         wall, cpu = np.min(rounds, axis=0) / np.min(times["bare"], axis=0)
-        print(f"{name:>12}: {', '.join(f'{s:.2f}' for s, _ in rounds)} s, ratio {wall:.3f}; "
-              f"processor {', '.join(f'{s:.2f}' for _, s in rounds)} s, ratio {cpu:.3f}")  # fmt: skip
+        print(
+            f"{name:>12}: {', '.join(f'{s:.2f}' for s, _ in rounds)} s, ratio {wall:.3f}; "
+            f"processor {', '.join(f'{s:.2f}' for _, s in rounds)} s, ratio {cpu:.3f}"
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"peak resident memory {peak / 1e9:.2f} GB")
 
