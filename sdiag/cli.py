@@ -22,6 +22,7 @@ from sdiag.commands import (
     report,
     scenes,
     slices,
+    train_socialfusion,
     where,
 )
 
@@ -52,6 +53,9 @@ app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("provenance", epilog=provenance.EXAMPLES)(provenance.provenance)
 app.command("slices", epilog=slices.EXAMPLES)(slices.slices)
 app.command("where", epilog=where.EXAMPLES)(where.where)
+app.command("train-socialfusion", epilog=train_socialfusion.EXAMPLES)(
+    train_socialfusion.train_socialfusion
+)
 app.add_typer(scenes.app, name="scenes")
 app.add_typer(cache.app, name="cache")
 

@@ -16,6 +16,7 @@ COMMANDS = (
     ("diagnose",),
     ("gcd",),
     ("plan",),
+    ("train-socialfusion",),
     ("report",),
     ("doctor",),
     ("audit",),
