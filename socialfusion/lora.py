@@ -28,7 +28,6 @@ def lora_config(
     rank: int,
     alpha: int,
     dropout: float,
-    name: str,
 ) -> LoraConfig:
     """The configuration for peft of adapters on `lora_targets(model, wanted)`.
 
@@ -38,7 +37,6 @@ def lora_config(
         rank: Rank r.
         alpha: Adapters are scaled by alpha / r.
         dropout: Share of their inputs that is dropped in training.
-        name: Of the language model, for whoever loads the adapter.
 
     Raises:
         ConfigError: As `lora_targets`.
@@ -52,7 +50,6 @@ def lora_config(
         fan_in_fan_out=any(isinstance(model.get_submodule(one), Conv1D) for one in targets),
         bias="none",
         task_type="CAUSAL_LM",
-        base_model_name_or_path=name,
     )
 
 

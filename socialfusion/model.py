@@ -7,7 +7,7 @@ The encoder is no part of the model: its tokens come in, from the cache or compu
 
 import copy
 import os
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import Float, Float32, Int64
@@ -114,7 +114,6 @@ class SocialFusion(PreTrainedModel):
                 rank=config.lora_rank,
                 alpha=config.lora_alpha,
                 dropout=config.lora_dropout,
-                name=config.language_model,
             ),
         )
         self._check_trained()
@@ -320,7 +319,7 @@ class SocialFusion(PreTrainedModel):
         pretrained_model_name_or_path: str | os.PathLike[str],
         *,
         language_model: str | None = None,
-    ) -> Self:
+    ) -> "SocialFusion":
         """The model that `save_pretrained` wrote, in evaluation mode; see `socialfusion.saving`."""
         from socialfusion.saving import load
 

@@ -7,10 +7,10 @@ tokenizer/           of the language model
 trained.json         what was trained, name by name, and the digests of what was not
 """
 
+import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from peft import load_peft_weights, set_peft_model_state_dict
 from safetensors import SafetensorError
@@ -19,9 +19,7 @@ from torch import Tensor
 
 from degradation.errors import ConfigError, WeightsError
 from socialfusion.config import SocialFusionConfig
-
-if TYPE_CHECKING:
-    from socialfusion.model import SocialFusion
+from socialfusion.model import SocialFusion, build
 
 __all__ = ["MANIFEST", "load", "save", "trained_manifest"]
 
@@ -29,7 +27,7 @@ WEIGHTS, ADAPTER, TOKENIZER, MANIFEST = "model.safetensors", "adapter", "tokeniz
 _LANGUAGE = "language_model."
 
 
-def trained_manifest(model: "SocialFusion") -> dict[str, object]:
+def trained_manifest(model: SocialFusion) -> dict[str, object]:
     """What is trained, and what stands beside it frozen, in JSON's own types."""
     shapes = {name: list(one.shape) for name, one in model.trained_parameters().items()}
     return {
@@ -45,7 +43,7 @@ def trained_manifest(model: "SocialFusion") -> dict[str, object]:
     }
 
 
-def save(model: "SocialFusion", folder: str | os.PathLike[str]) -> None:
+def save(model: SocialFusion, folder: str | os.PathLike[str]) -> None:
     """Write the folder, over what is there; whoever needs it whole writes elsewhere and renames.
 
     Args:
@@ -62,7 +60,7 @@ def save(model: "SocialFusion", folder: str | os.PathLike[str]) -> None:
     (folder / MANIFEST).write_text(json.dumps(trained_manifest(model), indent=2) + "\n")
 
 
-def load(folder: str | os.PathLike[str], *, language_model: str | None = None) -> "SocialFusion":
+def load(folder: str | os.PathLike[str], *, language_model: str | None = None) -> SocialFusion:
     """The model of a folder, in evaluation mode, on the CPU.
 
     Args:
@@ -73,8 +71,6 @@ def load(folder: str | os.PathLike[str], *, language_model: str | None = None) -
         WeightsError: The folder is not whole, or the language model is another.
         ConfigError: The configuration cannot be read.
     """
-    from socialfusion.model import build
-
     folder = Path(folder)
     absent = [
         name
@@ -98,7 +94,8 @@ def load(folder: str | os.PathLike[str], *, language_model: str | None = None) -
             f"Expected the configuration of a SocialFusion model in {folder}, found one of "
             f"{fields.get('model_type')}. Give a checkpoint of `sdiag train-socialfusion`."
         )
-    config = SocialFusionConfig.from_dict(fields)
+    known = {field.name for field in dataclasses.fields(SocialFusionConfig)}
+    config = SocialFusionConfig(**{name: one for name, one in fields.items() if name in known})
     if language_model is not None:
         config.language_model = language_model
     model = build(config, seed=0)
@@ -121,7 +118,7 @@ def load(folder: str | os.PathLike[str], *, language_model: str | None = None) -
     return model.eval()
 
 
-def _own(model: "SocialFusion") -> dict[str, Tensor]:
+def _own(model: SocialFusion) -> dict[str, Tensor]:
     """All that is trained outside the language model."""
     return {
         name: one.detach().cpu().contiguous()
