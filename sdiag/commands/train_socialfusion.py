@@ -14,7 +14,7 @@ from sdiag.commands.task_roots import DataRoot, task_roots
 if TYPE_CHECKING:
     from socialfusion.records import FusionRecord
 
-__all__ = ["EXAMPLES", "train_socialfusion"]
+__all__ = ["EXAMPLES", "extract_embedded", "train_socialfusion"]
 
 EXAMPLES = (
     "Examples:  sdiag train-socialfusion  |  "
@@ -230,7 +230,7 @@ def train_socialfusion(
         online=online,
         augment=augment,
     )
-    _extract_embedded(encoder, cache, settings.tasks)
+    extract_embedded(encoder, cache, settings.tasks)
     what = slug(settings.tasks[0]) if len(settings.tasks) == 1 else "joint"
     record = train(
         run or f"{what}-seed{seed}",
@@ -251,22 +251,7 @@ def train_socialfusion(
         emit(record.model_dump(mode="json"), _table(record), as_json=json)
 
 
-def _mixing(text: str) -> tuple[str, float | None]:
-    """Kind of mixing and its temperature, from `equal` or `temperature:T`."""
-    from degradation.errors import ConfigError
-
-    kind, colon, number = text.partition(":")
-    try:
-        if kind == "temperature" and colon:
-            return kind, float(number)
-        if text == "equal":
-            return text, None
-    except ValueError:
-        pass
-    raise ConfigError(f"Expected mixing equal or temperature:T, as temperature:2, found {text!r}.")
-
-
-def _extract_embedded(encoder: str, cache: Path, tasks: tuple[str, ...]) -> None:
+def extract_embedded(encoder: str, cache: Path, tasks: tuple[str, ...]) -> None:
     """Fill an empty cache with the embedded pair, if that is what is asked for."""
     from degradation.cache import pairs
 
@@ -280,6 +265,21 @@ def _extract_embedded(encoder: str, cache: Path, tasks: tuple[str, ...]) -> None
     if set(tasks) <= set(DEFAULT_TASKS):
         print(f"No features in {cache} yet: extracting the pair tiny first.", file=sys.stderr)
         extract_pairs({get_pair("tiny"): Protocol()}, list(tasks), None, cache, token_blocks=(2,))
+
+
+def _mixing(text: str) -> tuple[str, float | None]:
+    """Kind of mixing and its temperature, from `equal` or `temperature:T`."""
+    from degradation.errors import ConfigError
+
+    kind, colon, number = text.partition(":")
+    try:
+        if kind == "temperature" and colon:
+            return kind, float(number)
+        if text == "equal":
+            return text, None
+    except ValueError:
+        pass
+    raise ConfigError(f"Expected mixing equal or temperature:T, as temperature:2, found {text!r}.")
 
 
 def _table(record: "FusionRecord") -> str:
