@@ -10,6 +10,7 @@ from degradation.errors import DataError
 from probes.records import PairCard, RunRecord
 from probes.statistics.contrast import Contrast, social_contrast
 from probes.summary import METHOD
+from reports.cautions import cautions
 from reports.cells import Cell, by_pair
 from reports.contrast import contrast_section, contrast_sentence
 from reports.diagnosis import diagnosis_section
@@ -17,7 +18,9 @@ from reports.drift import drift_section
 from reports.heatmap import colour_range, mapped_cells
 from reports.load import Analyses, Results
 from reports.markdown import code, escape, fenced, folded
+from reports.methods import methods_section
 from reports.names import PLANTED, training_step
+from reports.published import published_section
 from reports.robustness import robustness_section
 from reports.sections import (
     analyses_section,
@@ -114,6 +117,8 @@ def compose(
     if results.records:
         parts += ["## Rows left out", left_out_section(results.records)]
         parts += ["## Signatures", _signatures(cells)]
+    if methods := methods_section(results, margin=settings.margin, alpha=settings.alpha):
+        parts += ["## How it was measured", methods]
     parts += ["## How to reproduce", _reproduction(results, settings)]
     return Document("\n\n".join(part for part in parts if part) + "\n", missing)
 
@@ -164,6 +169,9 @@ def _opening(shown: Sequence[_Pair], settings: Settings, missing: Sequence[str])
         more = [contrast_sentence(each) for each in one.contrasts if not each.row_list]
         if said := " ".join(filter(None, (*more, kinds_of_loss(one.analyses.diagnose)))):
             parts.append(said)
+        margin, alpha = settings.margin, settings.alpha
+        if careful := cautions(one.cells, one.records, margin=margin, alpha=alpha):
+            parts.append("\n".join(["> **Bear in mind.**", *(f"> - {line}" for line in careful)]))
     if missing:
         parts.append("\n".join(["> **Not complete.**", *(f"> - {line}" for line in missing)]))
     return "\n\n".join(parts)
@@ -210,6 +218,7 @@ def _further_sections(one: _Pair, settings: Settings, figures: Path) -> Iterator
     yield "Which kind of loss", _diagnosis(found, settings, figures, notes)
     yield "How far the features moved", drift_section(found.drift, one.records, figures, notes)
     yield "Against reading without the encoder", readers_section(cells, figures, notes)
+    yield "Beside published numbers", published_section(cells)
     yield (
         "With other strengths and other training rows",
         robustness_section(cells, one.records, figures, notes, settings.margin),

@@ -1,0 +1,116 @@
+"""What a reader should bear in mind before trusting a verdict, and what would mend it.
+
+Whether splits leak into each other, whether protocols differ, and which questions are open for lack
+of data, with the number of test rows that would settle them.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from degradation.errors import DataError
+from degradation.tasks.registry import DEFAULT_TASKS
+from probes.records import RunRecord
+from probes.statistics.pilot import PilotRow, pilot_rows
+from reports.cells import Cell
+from reports.formats import count
+from reports.markdown import code, escape
+from reports.sentences import listed
+from reports.tables import confirmatory
+
+__all__ = ["cautions"]
+
+DEFAULT_PROTOCOL = "paired-native-grid v1"
+POWER = 0.8
+
+
+def cautions(
+    cells: Sequence[Cell], records: Sequence[RunRecord], *, margin: float, alpha: float
+) -> list[str]:
+    """Sentences about one pair, those that matter most first; empty if there is nothing to say.
+
+    Args:
+        cells: Its judged cells.
+        records: Its runs.
+        margin: Of equivalence, in points.
+        alpha: Level of the tests.
+    """
+    return [
+        *_leaks(records),
+        *_protocols(records),
+        *_undecided(confirmatory(cells), records, margin, alpha),
+    ]
+
+
+def _leaks(records: Sequence[RunRecord]) -> Iterator[str]:
+    """Tasks whose splits nobody looked at; those of the rendered world are drawn apart."""
+    tasks = sorted({run.task.name for run in records if not run.task.row_list})
+    if unknown := [name for name in tasks if name not in DEFAULT_TASKS]:
+        yield (
+            f"Nothing in the records says that the splits of {listed([*map(code, unknown)])} were "
+            "audited: rows of test may share pictures or people with what was learned from. "
+            f"{code('sdiag audit --clean NAME')} looks for that, and "
+            f"{code('sdiag probe --rows NAME')} leaves out what it finds."
+        )
+
+
+def _protocols(records: Sequence[RunRecord]) -> Iterator[str]:
+    """Protocols that differ between tasks, or from the default."""
+    protocols: dict[str, list[str]] = {}
+    for run in records:
+        protocols.setdefault(run.pair.protocol, []).append(run.task.label)
+    others = {name: tasks for name, tasks in protocols.items() if name != DEFAULT_PROTOCOL}
+    imported = all(run.pair.imported for run in records)
+    if len(protocols) > 1:
+        said = "; ".join(
+            f"{escape(name)} for {listed([*map(code, tasks)])}" for name, tasks in protocols.items()
+        )
+        yield (
+            f"The tasks were extracted by different protocols ({said}): deltas of different tasks "
+            "are not to be compared."
+        )
+    elif others and not imported:
+        yield (
+            f"The protocol is {escape(next(iter(others)))}, not {DEFAULT_PROTOCOL}: numbers by the "
+            "other are not to be compared with these."
+        )
+
+
+def _undecided(
+    declared: Sequence[Cell], records: Sequence[RunRecord], margin: float, alpha: float
+) -> Iterator[str]:
+    """How many test rows would settle what is open."""
+    open_cells = [cell for cell in declared if cell.verdict == "undecided"]
+    if not open_cells or margin == 0:
+        return
+    try:
+        pilots = pilot_rows(
+            records, drop=margin, margin=margin, alpha=alpha, power=POWER, comparisons=len(declared)
+        )
+    except DataError:
+        return  # nothing varies, so nothing can be told of other rows
+    by_place = {(one.task, one.question, one.metric): one for one in pilots}
+    said = [_needed(cell, one) for cell in open_cells if (one := by_place.get(_place(cell)))]
+    if said:
+        yield (
+            f"Open for lack of data: {'; '.join(said)}. The first number of test rows would show a "
+            f"difference of {margin:g} points with {100 * POWER:g} % power (Holm over "
+            f"{len(declared)}), the second that there is none "
+            f"({code(f'sdiag plan --pilot RESULTS --drop {margin:g} --margin {margin:g}')} "
+            f"{code(f'--comparisons {len(declared)}')})."
+        )
+
+
+def _place(cell: Cell) -> tuple[str, str, str]:
+    return (cell.task.label, cell.comparison.question, cell.comparison.metric)
+
+
+def _needed(cell: Cell, one: PilotRow) -> str:
+    """What one open question has, and what it would take."""
+    return (
+        f"{escape(cell.label)} with {count(one.images)} rows, about {count(_round(one.needed))} or "
+        f"{count(_round(one.equivalence))}"
+    )
+
+
+def _round(rows: float) -> int:
+    """A number of rows to two digits: a plan is no more precise."""
+    return int(float(f"{rows:.2g}"))

@@ -1,0 +1,283 @@
+"""How the numbers were measured, in sentences for a paper, and the commands that make them again.
+
+Both come from the records: a paragraph that is written from memory describes another experiment.
+What a record does not hold is said not to be known, in place of a guess.
+"""
+
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from degradation.encoders.registry import get_pair
+from degradation.errors import ConfigError
+from degradation.tasks.registry import on_disk_tasks
+from probes.diagnosis.records import DiagnosisRecord
+from probes.diagnosis.settings import QUICK
+from probes.drift.records import DriftRecord
+from probes.questions import CLASS_PROBE, GAZE_PROBE
+from probes.records import Analysis, Comparison, PairCard, RunRecord
+from probes.summary import METHOD
+from reports.formats import count
+from reports.load import KINDS, Results
+from reports.markdown import code, escape, fenced
+from reports.sentences import listed
+
+__all__ = ["commands", "methods_section"]
+
+PROBES = {
+    CLASS_PROBE: "multinomial logistic regression with an L2 penalty on z-scored features",
+    GAZE_PROBE: "a conditional logit over the cells of the picture with an L2 penalty",
+}
+"""The probes that carry verdicts, in words."""
+INTERVAL = (
+    "Intervals are Student's t on the jackknife over clusters, paired: leaving out a cluster "
+    "leaves it out on both sides"
+)
+DATA = "DATA"
+"""Stands for a folder of pictures in a command; a record does not say where they lay."""
+DEFAULT_PROTOCOL = "paired-native-grid v1"
+
+
+def methods_section(results: Results, *, margin: float, alpha: float) -> str:
+    """The methods as Markdown, without a heading; empty without any run.
+
+    Args:
+        results: What was read.
+        margin: Of equivalence, in points.
+        alpha: Level of the tests.
+    """
+    if not results.records:
+        return ""
+    said = [
+        *_encoders(results.records),
+        _rows(results.records),
+        _probes(results.records),
+        _statistics(results.records, margin, alpha),
+        _versions((*results.records, *results.analyses)),
+    ]
+    lines = list(commands(results))
+    parts = [" ".join(filter(None, said)), "The records were made by, or can be made again by:"]
+    parts.append(fenced(lines, "console"))
+    if any(f" {DATA}" in line for line in lines):
+        parts.append(
+            f"{code(DATA)} stands for the folder of the data set, which records do not name."
+        )
+    return "\n\n".join(parts)
+
+
+def _encoders(records: Sequence[RunRecord]) -> Iterator[str]:
+    """Which encoders, and how both saw the same."""
+    cards = {record.pair.name: record.pair for record in records}
+    compared: dict[str, list[str]] = {}
+    for card in cards.values():
+        how = "" if card.imported else card.protocol
+        pre, post = (
+            f"{code(side)} (weights {code(digest[:12])})"
+            for side, digest in ((card.pre, card.pre_digest), (card.post, card.post_digest))
+        )
+        compared.setdefault(how, []).append(f"{code(card.name)}, {pre} before and {post} after")
+    for protocol, pairs in compared.items():
+        how = (
+            f"by the protocol {escape(protocol)}, which shows both sides the same pictures"
+            if protocol
+            else "as computed elsewhere and imported"
+        )
+        yield f"Features were compared {how}: {'; '.join(pairs)}."
+
+
+def _rows(records: Sequence[RunRecord]) -> str:
+    """On which rows, task by task."""
+    said = []
+    for label in dict.fromkeys(record.task.label for record in records):
+        record = next(one for one in records if one.task.label == label)
+        splits = [f"{count(card.n)} {escape(name)}" for name, card in record.splits.items()]
+        last = list(record.splits.values())[-1]
+        said.append(
+            f"{code(label)} ({escape(record.task.source)}; {', '.join(splits)} rows, the last in "
+            f"{count(last.clusters)} clusters by {escape(record.task.cluster)})"
+        )
+    return f"Rows: {'; '.join(said)}."
+
+
+def _declared(records: Sequence[RunRecord]) -> list[tuple[RunRecord, Comparison]]:
+    return [(run, one) for run in records for one in run.comparisons if one.confirmatory]
+
+
+def _probes(records: Sequence[RunRecord]) -> str:
+    """What was fitted, where, and how its strength was chosen."""
+    declared = _declared(records)
+    if not declared:
+        return ""
+    kinds = [
+        f"{code(name)} ({PROBES[name]})" if name in PROBES else code(name)
+        for name in dict.fromkeys(one.probe for _, one in declared)
+    ]
+    rules = listed([escape(rule) for rule in dict.fromkeys(one.selection for _, one in declared)])
+    blocks = sorted({one.block for _, one in declared})
+    where = f"block{'s' if len(blocks) > 1 else ''} {', '.join(map(str, blocks))}"
+    tuned = {point.strength for run in records for one in run.robustness for point in one.tuning}
+    among = f" among {len(tuned)} strengths from {min(tuned):g} to {max(tuned):g}" if tuned else ""
+    weighted = sorted({escape(run.task.label) for run, _ in declared if run.task.balanced})
+    balanced = f" Classes were weighted equally in {listed(weighted)}." if weighted else ""
+    return (
+        f"Probes of frozen features: {listed(kinds)}, declared beforehand at {where}. The strength "
+        f"of the penalty was chosen for each side by the same rule{among} ({rules}), never on the "
+        f"rows reported.{balanced}"
+    )
+
+
+def _statistics(records: Sequence[RunRecord], margin: float, alpha: float) -> str:
+    """Intervals, tests and verdicts."""
+    declared = _declared(records)
+    if not declared:
+        return ""
+    methods = dict.fromkeys(one.interval for _, one in declared)
+    how = INTERVAL if list(methods) == [METHOD] else f"Intervals: {listed([*map(escape, methods)])}"
+    draws = listed([count(n) for n in sorted({run.draws for run in records})])
+    seeds = listed([str(seed) for seed in sorted({run.seed for run in records})])
+    refits = {
+        one.training.refits for run in records for one in run.robustness if one.training is not None
+    }
+    again = (
+        f" Each declared probe was fitted {listed([str(n) for n in sorted(refits)])} more times on "
+        "training clusters drawn anew."
+        if refits
+        else ""
+    )
+    return (
+        f"{how}; {draws} draws for the bootstrap and the permutation tests beside them, seed "
+        f"{seeds}.{again} Verdicts: equivalence by two one-sided tests within ±{margin:g} points "
+        f"first, else a difference at level {alpha:g}, with Holm's correction over the declared "
+        "comparisons."
+    )
+
+
+def _versions(records: Sequence[RunRecord | Analysis]) -> str:
+    """With which software."""
+    versions = sorted({one.tool_version for one in records})
+    return f"Measured with sdiag {escape(listed(versions))}."
+
+
+def commands(results: Results) -> Iterator[str]:
+    """Command lines that make the records again, in order; lines that begin with # are remarks.
+
+    Args:
+        results: What was read.
+    """
+    made = (*results.records, *results.analyses)
+    tasks_of: dict[str, list[str]] = {}
+    for one in made:
+        tasks_of.setdefault(one.pair.name, []).append(one.task.name)
+    yield from _features({one.pair.name: one.pair for one in made}, tasks_of)
+    for name in sorted({one.task.row_list for one in made} - {""}):
+        yield f"# The row lists {_plain(name)}: sdiag audit, with --clean {_plain(name)}"
+    for command, kind in (("probe", results.records), *_analyses(results)):
+        alike: dict[tuple[str, ...], list[str]] = {}
+        for one in kind:
+            alike.setdefault((one.pair.name, *OPTIONS[command](one)), []).append(one.task.name)
+        for models, tasks, options in _merged(alike):
+            parts = [*_each("--model", models), *_each("--task", tasks), *options]
+            yield shlex.join(["sdiag", command, *parts])
+
+
+def _merged(
+    alike: Mapping[tuple[str, ...], Sequence[str]],
+) -> Iterator[tuple[list[str], Sequence[str], Sequence[str]]]:
+    """Pairs that were asked the same tasks with the same options, with both."""
+    models: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for (pair, *options), tasks in alike.items():
+        models.setdefault((tuple(tasks), tuple(options)), []).append(pair)
+    for (tasks, options), names in models.items():
+        yield names, tasks, options
+
+
+def _analyses(results: Results) -> Iterator[tuple[str, Sequence[Analysis]]]:
+    """Command and records of every kind of analysis."""
+    return ((name, getattr(results.analyses, name)) for name in KINDS)
+
+
+def _features(cards: Mapping[str, PairCard], tasks_of: Mapping[str, list[str]]) -> Iterator[str]:
+    """How the features of the pairs come into the cache."""
+    alike: dict[tuple[str, ...], list[PairCard]] = {}
+    for name, card in cards.items():
+        if card.imported:
+            yield f"# The features of {_plain(name)} were imported: sdiag cache import"
+            continue
+        if card.protocol != DEFAULT_PROTOCOL:
+            yield f"# {_plain(name)}: with the options that give {_plain(card.protocol)}"
+        for rest in _sources(list(dict.fromkeys(tasks_of[name]))):
+            alike.setdefault(rest, []).append(card)
+    for rest, members in alike.items():
+        known = [card.name for card in members if _is_known(card)]
+        if known:
+            yield shlex.join(["sdiag", "extract", *_each("--model", known), *rest])
+        for card in members:
+            if card.name not in known:
+                sides = ["--pre", card.pre, "--post", card.post, "--name", card.name]
+                yield shlex.join(["sdiag", "extract", *sides, *rest])
+
+
+def _sources(tasks: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Options that name tasks, all in one command but those with a folder of their own."""
+    if own := [name for name in tasks if not _on_disk(name)]:
+        yield tuple(_each("--task", own))
+    for name in filter(_on_disk, tasks):
+        yield ("--task", name, "--data-root", DATA)
+
+
+def _on_disk(task: str) -> bool:
+    """Whether a task reads pictures from a folder that a user names."""
+    return task in on_disk_tasks() or task.startswith("manifest:")
+
+
+def _is_known(card: PairCard) -> bool:
+    """Whether the name of a pair alone says which encoders it is of."""
+    try:
+        known = get_pair(card.name)
+    except ConfigError:
+        return False
+    return (known.pre, known.post) == (card.pre, card.post)
+
+
+def _rows_of(one: RunRecord | Analysis) -> list[str]:
+    return ["--rows", one.task.row_list] if one.task.row_list else []
+
+
+def _probe_options(run: RunRecord) -> list[str]:
+    """What a run of probes was told, as far as it is recorded."""
+    refits = {0 if one.training is None else one.training.refits for one in run.robustness}
+    said = ["--refits", str(max(refits))] if refits else []
+    return [*_rows_of(run), "--seed", str(run.seed), "--draws", str(run.draws), *said]
+
+
+def _diagnose_options(one: DiagnosisRecord) -> list[str]:
+    """What a diagnosis was told; a quick one has fewer shares of the training clusters."""
+    shares = {tuple(point.share for point in asked.curve) for asked in one.questions}
+    quick = QUICK.portions in shares
+    said = ["--seed", str(one.seed), "--draws", str(one.draws), "--margin", f"{one.margin:g}"]
+    return [*_rows_of(one), *said, *(["--quick"] if quick else [])]
+
+
+def _drift_options(one: DriftRecord) -> list[str]:
+    """What a measurement of drift was told."""
+    split = one.measured[0] if len(one.measured) == 1 else "all"
+    said = ["--seed", str(one.seed), "--row-cap", str(one.row_cap), "--shuffles", str(one.shuffles)]
+    return [*_rows_of(one), *said, *(["--split", split] if split != "test" else [])]
+
+
+OPTIONS: dict[str, Callable[..., list[str]]] = {
+    "probe": _probe_options,
+    "diagnose": _diagnose_options,
+    "drift": _drift_options,
+    "slices": _rows_of,
+    "where": lambda one: [*_rows_of(one), "--seed", str(one.seed), "--block", str(one.block)],
+}
+"""Options of each command from a record of its kind."""
+
+
+def _each(option: str, values: Iterable[str]) -> list[str]:
+    return [part for value in values for part in (option, value)]
+
+
+def _plain(text: str) -> str:
+    """Text on one line, as a remark in a shell needs it."""
+    return " ".join(text.split())
