@@ -8,6 +8,7 @@ import typer
 
 from degradation.errors import SdiagError
 from sdiag.commands import (
+    ablate,
     audit,
     cache,
     diagnose,
@@ -23,6 +24,7 @@ from sdiag.commands import (
     scenes,
     slices,
     train_socialfusion,
+    transfer,
     where,
 )
 
@@ -52,6 +54,8 @@ app.command("encoders", epilog=encoders.EXAMPLES)(encoders.encoders)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("provenance", epilog=provenance.EXAMPLES)(provenance.provenance)
 app.command("slices", epilog=slices.EXAMPLES)(slices.slices)
+app.command("transfer", epilog=transfer.EXAMPLES)(transfer.transfer)
+app.command("ablate", epilog=ablate.EXAMPLES)(ablate.ablate)
 app.command("where", epilog=where.EXAMPLES)(where.where)
 app.command("train-socialfusion", epilog=train_socialfusion.EXAMPLES)(
     train_socialfusion.train_socialfusion

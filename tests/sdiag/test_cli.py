@@ -17,6 +17,8 @@ COMMANDS = (
     ("gcd",),
     ("plan",),
     ("train-socialfusion",),
+    ("transfer",),
+    ("ablate",),
     ("report",),
     ("doctor",),
     ("audit",),
