@@ -49,6 +49,7 @@ for (const table of document.querySelectorAll("main table")) {
   const last = rows.filter(sums);
   if (original.length < 2) continue;
   for (const heading of table.tHead.rows[0].cells) {
+    if (!heading.textContent.trim()) continue;
     const button = document.createElement("button");
     button.type = "button";
     button.append(...heading.childNodes);
