@@ -12,8 +12,9 @@ U_ij is a U-statistic of degree two. The jackknife that leaves out one batch num
 a time counts the part of its variance that belongs to pairs of batches twice, and with heavy noise
 that part is all there is. It is taken off again (Efron & Stein 1981): with the kernel centred,
 r_m its row sums and q its squares summed, an unbiased estimate of the variance is
-(4 sum r_m^2 - 2 q) / (M (M - 1) (M - 2) (M - 3)). The jackknife is at most twice too large,
-so where the estimate falls below half of it, half of it holds.
+(4 sum r_m^2 - 2 q) / (M (M - 1) (M - 2) (M - 3)). It is itself noisy, and low where the cosine
+comes out high, so at least three quarters of the jackknife count: the jackknife is at most twice
+too large, and with this compromise intervals cover (docs/gradient-conflict.md).
 
 The cosine is a ratio N / V with N = U_ij and V = sqrt(U_ii U_jj), and V may be poorly known. Its
 interval is Fieller's (1954): all c for which N - c V could be zero, by Student's t with M - 1
@@ -35,6 +36,8 @@ __all__ = [
 LEVEL = 0.95
 FEWEST = 4
 """Fewer batches than this give no interval."""
+SHARE = 0.75
+"""Of the jackknife's variance that an interval keeps at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Covariances:
 
     Attributes:
         unbiased: The jackknife less what it counts twice, shape (..., s, s).
-        least: Half of the jackknife.
+        least: Three quarters of the jackknife.
     """
 
     unbiased: Float64[np.ndarray, "*parts s s"]
@@ -125,8 +128,8 @@ def covariances(kernel: Float64[np.ndarray, "*parts s M M"]) -> Covariances:
     pairs = 2 * np.matmul(flat, flat.swapaxes(-1, -2))
     return Covariances(
         unbiased=(linear - pairs) / (m * (m - 1) * (m - 2) * (m - 3)),
-        # (M - 1) / M times the sum of squares of -2 r_m / ((M - 1) (M - 2)), halved.
-        least=linear / (2 * m * (m - 1) * (m - 2) ** 2),
+        # (M - 1) / M times the sum of squares of -2 r_m / ((M - 1) (M - 2)) is the jackknife.
+        least=SHARE * linear / (m * (m - 1) * (m - 2) ** 2),
     )
 
 
