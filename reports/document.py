@@ -12,11 +12,18 @@ from probes.statistics.contrast import Contrast, social_contrast
 from probes.summary import METHOD
 from reports.cautions import cautions
 from reports.cells import Cell, by_pair
+from reports.conflict import conflict_section
 from reports.contrast import contrast_section, contrast_sentence
 from reports.diagnosis import diagnosis_section
 from reports.drift import drift_section
+from reports.explanations import (
+    conflict_finding,
+    decodability_finding,
+    explanations_section,
+    explanations_sentence,
+)
 from reports.heatmap import colour_range, mapped_cells
-from reports.load import Analyses, Results
+from reports.load import Analyses, Conflict, Results
 from reports.markdown import code, escape, fenced, folded
 from reports.methods import methods_section
 from reports.names import PLANTED, training_step
@@ -77,12 +84,16 @@ class _Pair:
     cells: Sequence[Cell]
     records: Sequence[RunRecord]
     analyses: Analyses
+    conflict: Conflict | None = None
     contrasts: list[Contrast] = field(default_factory=list)
 
     @property
     def card(self) -> PairCard:
         """Both encoders, as the first record of the pair tells of them."""
-        return next(iter((*self.records, *self.analyses))).pair
+        measured = [self.conflict.record] if self.conflict else []
+        return next(
+            one.pair for one in (*self.records, *self.analyses, *measured) if one.pair is not None
+        )
 
 
 def compose(
@@ -108,6 +119,7 @@ def compose(
     for one in shown:
         parts += _pair_parts(one, settings, figures, end, alone=len(shown) == 1)
     parts += _training_parts(cells, settings, figures)
+    parts += _model_parts(results, figures)
     if any(cell.pair.name in PLANTED for cell in confirmatory(cells)):
         parts += [
             "## Self-test",
@@ -127,7 +139,8 @@ def _shown(cells: Sequence[Cell], results: Results) -> list[_Pair]:
     """The pairs with a section of their own: neither checkpoints nor planted, unless all are."""
     judged = by_pair(cells)
     names = {name for name, found in judged.items() if confirmatory(found)}
-    names |= {one.pair.name for one in results.analyses}
+    conflicts = {one.name: one for one in results.conflicts if one.record.pair is not None}
+    names |= {one.pair.name for one in results.analyses} | conflicts.keys()
     own = {name for name in names if training_step(name) is None and name not in PLANTED}
     return [
         _Pair(
@@ -135,6 +148,7 @@ def _shown(cells: Sequence[Cell], results: Results) -> list[_Pair]:
             judged.get(name, []),
             [record for record in results.records if record.pair.name == name],
             results.analyses.of(name),
+            conflicts.get(name),
         )
         for name in sorted(own or names)
     ]
@@ -167,7 +181,8 @@ def _opening(shown: Sequence[_Pair], settings: Settings, missing: Sequence[str])
                 "found: what follows says what changed, not what was lost."
             )
         more = [contrast_sentence(each) for each in one.contrasts if not each.row_list]
-        if said := " ".join(filter(None, (*more, kinds_of_loss(one.analyses.diagnose)))):
+        more += [kinds_of_loss(one.analyses.diagnose), _explanation(one)]
+        if said := " ".join(filter(None, more)):
             parts.append(said)
         margin, alpha = settings.margin, settings.alpha
         if careful := cautions(one.cells, one.records, margin=margin, alpha=alpha):
@@ -175,6 +190,18 @@ def _opening(shown: Sequence[_Pair], settings: Settings, missing: Sequence[str])
     if missing:
         parts.append("\n".join(["> **Not complete.**", *(f"> - {line}" for line in missing)]))
     return "\n\n".join(parts)
+
+
+def _explanation(one: _Pair) -> str:
+    """What explains the loss, in a sentence; empty where conflict was not measured."""
+    if one.conflict is None:
+        return ""
+    return explanations_sentence(
+        (
+            decodability_finding(one.cells, one.analyses.diagnose, one.contrasts),
+            conflict_finding(one.conflict.record),
+        )
+    )
 
 
 def _pair_parts(
@@ -216,6 +243,13 @@ def _further_sections(one: _Pair, settings: Settings, figures: Path) -> Iterator
     notes = _notes(cells)
     yield "Social against control questions", contrast_section(one.contrasts)
     yield "Which kind of loss", _diagnosis(found, settings, figures, notes)
+    conflict = one.conflict
+    yield "Gradient conflict", conflict_section(conflict.record, figures, notes) if conflict else ""
+    if conflict or (found.diagnose and confirmatory(cells)):
+        yield (
+            "Which explanation",
+            explanations_section(cells, found.diagnose, one.contrasts, conflict),
+        )
     yield "How far the features moved", drift_section(found.drift, one.records, figures, notes)
     yield "Against reading without the encoder", readers_section(cells, figures, notes)
     yield "Beside published numbers", published_section(cells)
@@ -309,6 +343,14 @@ def _training_parts(cells: Sequence[Cell], settings: Settings, figures: Path) ->
         yield steps_section(rows, figures, _notes(members), settings.margin)
 
 
+def _model_parts(results: Results, figures: Path) -> Iterator[str]:
+    """Gradient conflict in models that are no pair of encoders: SocialFusion while it trains."""
+    for one in results.conflicts:
+        if one.record.pair is None:
+            yield f"## Gradient conflict in {code(one.name)}"
+            yield conflict_section(one.record, figures, _notes([]))
+
+
 def _notes(cells: Sequence[Cell]) -> dict[str, str]:
     """Text chunks for a figure: the signatures behind it and the software that measured."""
     signatures = dict.fromkeys(c.comparison.signature for c in confirmatory(cells))
@@ -350,5 +392,5 @@ def _reproduction(results: Results, settings: Settings) -> str:
     )
     command = fenced([settings.command], "console") if settings.command else ""
     runs = runs_section(results.records) if results.records else ""
-    parts = (command, how, runs, analyses_section(results.analyses))
+    parts = (command, how, runs, analyses_section(results.analyses, results.conflicts))
     return "\n\n".join(part for part in parts if part)

@@ -7,6 +7,10 @@ refused with the file's name; a report made from damaged evidence is worse than 
 
 An analysis may stand without a run: drift, a diagnosis and the token maps need none. One that was
 made from other rows, weights or predictions than the run of the same name is left out and named.
+
+Gradient conflict is about pairs of tasks: `gcd.json`, and `gcd-against-transfer.json` beside it,
+lie in the folder of a pair, `<results>/<pair>/`, or of a trained model,
+`<results>/socialfusion/<run>/`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,13 +19,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from degradation.errors import ConfigError, DataError
+from probes.conflict.records import RECORD as CONFLICT
+from probes.conflict.records import ConflictRecord, read_conflict
 from probes.diagnosis.records import DiagnosisRecord
 from probes.drift.records import DriftRecord
 from probes.records import Analysis, RunRecord
 from probes.runs import PREDICTIONS, RECORD, read_analysis, read_run
 from probes.slices.records import SlicesRecord, WhereRecord
+from socialfusion.transfer.against_conflict import AgainstRecord, read_against
 
-__all__ = ["Analyses", "LeftOut", "Results", "load_results", "read_records"]
+__all__ = ["Analyses", "Conflict", "LeftOut", "Results", "load_results", "read_records"]
 
 AnyRecord = TypeVar("AnyRecord", RunRecord, Analysis)
 Key = tuple[str, str]
@@ -69,13 +76,31 @@ KINDS: dict[str, type[Analysis]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Conflict:
+    """Gradient conflict on one pair of encoders, or one trained model.
+
+    Attributes:
+        record: From `sdiag gcd`.
+        against: The same against measured transfer; None if that was not asked for.
+    """
+
+    record: ConflictRecord
+    against: AgainstRecord | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the pair, or of the model where there is none."""
+        return self.record.model if self.record.pair is None else self.record.pair.name
+
+
+@dataclass(frozen=True, slots=True)
 class LeftOut:
     """An analysis that does not belong to the run beside it.
 
     Attributes:
-        analysis: Its name, as in `KINDS`.
+        analysis: Its name, as in `KINDS`, or `gcd`.
         pair: Name of the pair.
-        task: Label of the task.
+        task: Label of the task; empty for an analysis of all tasks together.
         reason: What differs, as the end of a sentence.
     """
 
@@ -95,6 +120,8 @@ class Results:
         analyses: The analyses that belong to the runs, or for which there is no run.
         left_out: The analyses that do not.
         folders: Where each run lies.
+        conflicts: Gradient conflict that belongs to the runs, or for which there is no run, by the
+            name of the pair or model.
     """
 
     records: tuple[RunRecord, ...]
@@ -102,6 +129,7 @@ class Results:
     analyses: Analyses = Analyses()
     left_out: tuple[LeftOut, ...] = ()
     folders: dict[Key, Path] = field(default_factory=dict)
+    conflicts: tuple[Conflict, ...] = ()
 
 
 def load_results(results: Path) -> Results:
@@ -116,7 +144,8 @@ def load_results(results: Path) -> Results:
     Raises:
         ConfigError: There is no such folder, or no record in it.
         DataError: A record cannot be read, is of another schema, the predictions of a run are
-            missing or were changed, or two records describe the same pair, task and rows.
+            missing or were changed, or two records describe the same pair, task and rows, or the
+            gradient conflict of the same pair or model.
     """
     runs = _read_runs(results)
     found: dict[str, list[Analysis]] = {name: [] for name in KINDS}
@@ -130,7 +159,16 @@ def load_results(results: Path) -> Results:
                 left_out.append(LeftOut(name, *key, reason))
             else:
                 found[name].append(one)
-    if not runs and not any(found.values()):
+    conflicts: list[Conflict] = []
+    for name, one in _read_conflicts(results).items():
+        reason = _conflict_misfit(
+            one.record, [run for key, (_, run) in runs.items() if key[0] == name]
+        )
+        if reason:
+            left_out.append(LeftOut("gcd", name, "", reason))
+        else:
+            conflicts.append(one)
+    if not runs and not any(found.values()) and not conflicts:
         raise _nothing(results)
     return Results(
         records=tuple(record for _, record in runs.values()),
@@ -142,6 +180,7 @@ def load_results(results: Path) -> Results:
         analyses=Analyses(**{name: tuple(members) for name, members in found.items()}),
         left_out=tuple(left_out),
         folders={key: path.parent for key, (path, _) in runs.items()},
+        conflicts=tuple(conflicts),
     )
 
 
@@ -211,4 +250,39 @@ def _misfit(one: Analysis, run: RunRecord | None) -> str:
         return "was made from other rows than the run"
     if slices and one.predictions_sha256 != run.predictions_sha256:
         return "splits other predictions than those of the run"
+    return ""
+
+
+def _read_conflicts(results: Path) -> dict[str, Conflict]:
+    """Gradient conflict by the name of the pair or model, sorted; two of the same are refused."""
+    found: dict[str, tuple[Path, Conflict]] = {}
+    for path in _files(results, CONFLICT):
+        record = read_conflict(path.parent)
+        if record is None:
+            continue
+        one = Conflict(record, read_against(path.parent))
+        if one.name in found:
+            raise DataError(
+                f"Expected one record of gradient conflict of {one.name!r}, found two: "
+                f"{found[one.name][0]} and {path}. Move one of them out of the results."
+            )
+        found[one.name] = (path, one)
+    return {name: one for name, (_, one) in sorted(found.items())}
+
+
+def _conflict_misfit(one: ConflictRecord, runs: Iterable[RunRecord]) -> str:
+    """Why gradient conflict does not belong to the runs of its pair; empty if it does."""
+    if one.pair is None:
+        return ""
+    for run in runs:
+        ours, theirs = ((pair.pre_digest, pair.post_digest) for pair in (one.pair, run.pair))
+        if ours != theirs:
+            return "was made from other weights than the runs"
+        # Its rows are those of its batches, of which a run keeps no digest; but no more can have
+        # been drawn from than the run had.
+        card = run.splits.get(one.split)
+        if card is None or run.task.row_list != one.row_list:
+            continue
+        if any(each.available > card.n for each in one.questions if each.task == run.task.name):
+            return "was made from other rows than the runs"
     return ""

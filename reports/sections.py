@@ -10,7 +10,7 @@ from probes.variants import BEST_BLOCK
 from reports.cells import Cell
 from reports.formats import GLYPHS, count, estimate, p_value, points, signed, verdict
 from reports.heatmap import heatmap_figure, mapped_cells
-from reports.load import KINDS, Analyses
+from reports.load import KINDS, Analyses, Conflict
 from reports.markdown import code, escape, picture, table
 from reports.names import file_stem, reader_label
 from reports.origins import origins_table, recorded_origins
@@ -324,13 +324,16 @@ def runs_section(records: Sequence[RunRecord]) -> str:
     return "\n\n".join(part for part in tables if part)
 
 
-def analyses_section(analyses: Analyses) -> str:
+def analyses_section(analyses: Analyses, conflicts: Sequence[Conflict] = ()) -> str:
     """Which further analyses the report holds, with their seeds and versions; empty without."""
     tasks: dict[tuple[str, ...], list[str]] = {}
     for name in KINDS:
         for one in getattr(analyses, name):
             made = (f"sdiag {name}", one.pair.name, str(one.seed), one.tool_version)
             tasks.setdefault(made, []).append(one.task.label)
+    for one in conflicts:
+        made = ("sdiag gcd", one.name, str(one.record.seed), one.record.tool_version)
+        tasks[made] = list(dict.fromkeys(card.task for card in one.record.questions))
     rows = [
         (code(command), code(pair), ", ".join(map(code, labels)), seed, escape(version))
         for (command, pair, seed, version), labels in tasks.items()

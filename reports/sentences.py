@@ -7,7 +7,7 @@ from probes.records import RunRecord
 from reports.cells import Cell, by_pair
 from reports.diagnosis import diagnosis_table
 from reports.formats import points, signed
-from reports.load import Analyses, Results
+from reports.load import Results
 from reports.markdown import code, escape
 from reports.names import question_labels
 
@@ -102,11 +102,12 @@ def incomplete(results: Results) -> list[str]:
             for folder in results.unfinished
         ),
         *(
-            f"The {one.analysis} analysis of {code(one.pair)} on {code(one.task)} is left out, for "
-            f"it {one.reason}; run {code(f'sdiag {one.analysis}')} again."
+            f"The {one.analysis} analysis of {code(one.pair)}"
+            f"{f' on {code(one.task)}' if one.task else ''} is left out, for it {one.reason}; run "
+            f"{code(f'sdiag {one.analysis}')} again."
             for one in results.left_out
         ),
-        *_uneven(records, results.analyses),
+        *_uneven(results),
     ]
 
 
@@ -178,10 +179,12 @@ def _absent_classes(records: Sequence[RunRecord]) -> list[str]:
     return list(sentences)
 
 
-def _uneven(records: Sequence[RunRecord], analyses: Analyses) -> list[str]:
+def _uneven(results: Results) -> list[str]:
     """Differences between runs that make their numbers hard to compare."""
     sentences = []
-    versions = sorted({one.tool_version for one in (*records, *analyses)})
+    records = results.records
+    conflicts = (one.record for one in results.conflicts)
+    versions = sorted({one.tool_version for one in (*records, *results.analyses, *conflicts)})
     if len(versions) > 1:
         sentences.append(
             f"The records were made with different versions: {escape(', '.join(versions))}."

@@ -145,9 +145,9 @@ def headings(text: str) -> list[str]:
 def test_one_account_verdicts_first(full: ReportSummary, results: Path) -> None:
     text = full.path.read_text(encoding="utf-8")
     assert full.incomplete == ()
-    assert headings(text)[:8] == [
+    assert headings(text)[:9] == [
         "Verdicts", "Social against control questions", "Which kind of loss",
-        "How far the features moved", "Against reading without the encoder",
+        "Which explanation", "How far the features moved", "Against reading without the encoder",
         "Other ways to read the same features", "Broken and fixed", "On which rows",
     ]  # fmt: skip
     assert "Where in the picture" in headings(text)

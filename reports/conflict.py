@@ -1,0 +1,289 @@
+"""The section on gradient conflict: do the questions pull the encoder together or apart?
+
+The raw degree of conflict stands beside what one question scores against itself, since most of it
+is noise; what can be believed is the corrected cosine with its interval.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import median
+
+from probes.conflict.records import ConflictRecord, PairNumbers, SideRecord
+from reports.conflict_figure import conflict_figure
+from reports.conflict_numbers import further_numbers, questions_table, sides_signatures
+from reports.conflict_pairs import (
+    GLYPHS,
+    MIXED,
+    SOCIAL,
+    WHOLE,
+    Asked,
+    asked_pairs,
+    changes_between,
+    compared_sides,
+    cosine_interval,
+    measured_on,
+    own_sides,
+    question_names,
+    side_title,
+    told_from_zero,
+    two_places,
+)
+from reports.conflict_parts_figure import mapped_parts, parts_figure
+from reports.conflict_sizes_figure import sizes_figure
+from reports.conflict_steps_figure import steps_figure
+from reports.formats import count
+from reports.markdown import code, escape, folded, picture, table
+from reports.names import file_stem
+
+__all__ = ["conflict_section", "conflict_sentences"]
+
+NONE = "–"
+NAMED = 3
+"""Most changed pairs that a sentence names."""
+OPEN = 12
+"""Most rows of pairs with a control question that are not folded away."""
+PHRASES = {
+    "conflict": "in conflict",
+    "aligned": "aligned",
+    "unclear": "unclear",
+    "below floor": "below the floor",
+}
+COLUMNS = (
+    "*Raw GCD* is 1 − cosine of the gradients of two batches: 0 where they agree, 1 where they "
+    "have nothing to do with each other, 2 where they are opposite. The *floor* is what a question "
+    "scores against itself on other pictures, for noise alone. The *corrected cosine* is free of "
+    "that noise, is not cut at ±1, and has its 95 % interval: ▼ *conflict* where it lies below 0, "
+    "▲ *aligned* where it lies above, ? *unclear* where 0 is inside, ∅ *below floor* where the "
+    "gradient of a question cannot be told from noise. *Norm ratio*: the longer a gradient, the "
+    "more its question has its way. *Batches*: share with a cosine below 0, noise included; it is "
+    "near 50 % where only noise is seen."
+)
+
+
+def conflict_section(record: ConflictRecord | None, figures: Path, notes: dict[str, str]) -> str:
+    """The section of one pair or model as Markdown, without its heading; empty without a record.
+
+    Args:
+        record: From `sdiag gcd`.
+        figures: Existing folder `figures` of the report.
+        notes: Text chunks for the PNGs; their signature is that of the record.
+    """
+    if record is None:
+        return ""
+    notes = notes | {"Signature": "\n".join(side.signature for side in record.sides)}
+    pairs = asked_pairs(record)
+    social, others = _split(pairs)
+    parts = [conflict_sentences(record), _measured(record), _table(record, social), COLUMNS]
+    parts += _others(record, others)
+    parts += _figures(record, social, figures, notes)
+    parts.append(folded("Further numbers of every pair", further_numbers(record, pairs)))
+    about = f"{questions_table(record)}\n\n{sides_signatures(record)}"
+    parts.append(folded("Questions, their heads and signatures", about))
+    return "\n\n".join(parts)
+
+
+def _split(pairs: Sequence[Asked]) -> tuple[Sequence[Asked], Sequence[Asked]]:
+    """The pairs that the section is about, social ones if there are any, and the others."""
+    social = [pair for pair in pairs if pair.group == SOCIAL]
+    if not social:
+        return pairs, ()
+    return social, [pair for pair in pairs if pair.group != SOCIAL]
+
+
+def conflict_sentences(record: ConflictRecord) -> str:
+    """What was found, without a word more than the intervals say."""
+    pairs, _ = _split(asked_pairs(record))
+    kind = "social questions" if pairs[0].group == SOCIAL else "questions"
+    what = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''} of {kind}"
+    sides = compared_sides(record)
+    counts = "; ".join(f"{escape(side_title(side))}: {_counts(side, pairs)}" for side in sides)
+    said = [f"Of {what}, by the gradients of {escape(record.parameters)}: {counts}."]
+    if len(sides) > 1:
+        said.append(_changed(record, sides, pairs))
+    said.append(_trap(record, sides[-1], pairs))
+    return " ".join(said)
+
+
+def _counts(side: SideRecord, pairs: Sequence[Asked]) -> str:
+    """How many pairs have each word on one side."""
+    found = measured_on(side)
+    words = [found[pair.key, WHOLE].word for pair in pairs]
+    return ", ".join(
+        f"{words.count(word)} {phrase}" for word, phrase in PHRASES.items() if word in words
+    )
+
+
+def _changed(record: ConflictRecord, sides: Sequence[SideRecord], pairs: Sequence[Asked]) -> str:
+    """Which pairs changed for certain between two sides."""
+    changes = changes_between(record, sides)
+    known = [
+        (pair, found.cosine)
+        for pair in pairs
+        if (found := changes.get((pair.key, WHOLE))) is not None and found.cosine is not None
+    ]
+    if not known:
+        return "No change can be told: a question is below the floor in every pair."
+    sure = sorted(
+        ((pair, number) for pair, number in known if told_from_zero(number)),
+        key=lambda each: each[1].value,
+    )
+    chance = f"{0.05 * len(known):.1f} would by chance alone"
+    if not sure:
+        return (
+            f"No pair changed with an interval that leaves 0 out, of {len(known)} that could be "
+            "compared."
+        )
+    named = [
+        f"{escape(pair.name)} by {escape(cosine_interval(number))}"
+        for pair, number in sorted(sure, key=lambda each: -abs(each[1].value))[:NAMED]
+    ]
+    more = len(sure) - len(named)
+    rest = f" and {more} more" if more else ""
+    return (
+        f"The corrected cosine changed in {len(sure)} of {len(known)} with an interval that leaves "
+        f"0 out ({chance}): {'; '.join(named)}{rest}."
+    )
+
+
+def _trap(record: ConflictRecord, side: SideRecord, pairs: Sequence[Asked]) -> str:
+    """What the raw number would be taken for, and what it is worth."""
+    found = [measured_on(side)[pair.key, WHOLE] for pair in pairs]
+    raw, floor = (median(getattr(one, name) for one in found) for name in ("raw", "floor"))
+    return (
+        f"Mind the raw number: at {record.batch_size} rows a batch its median is "
+        f"{two_places(raw, sign=False)} ({escape(side_title(side))}), and a question scores "
+        f"{two_places(floor, sign=False)} against itself."
+    )
+
+
+def _measured(record: ConflictRecord) -> str:
+    """What was differentiated, on which rows, in which arithmetic."""
+    asked = (
+        f" ({record.batches_asked} were asked for)" if record.batches_asked > record.batches else ""
+    )
+    sketched = (
+        f"from sketches of {count(record.sketch)} numbers"
+        if not record.exact
+        else "exact, those of different batches from sketches where they are marked so"
+    )
+    scaler = record.preconditioner
+    scaled = "" if scaler == "none" else f" Gradients are scaled: {escape(scaler)}."
+    listed = f" of the list {code(record.row_list)}" if record.row_list else ""
+    return (
+        f"{escape(record.definition)} {record.batches} batches{asked} of {record.batch_size} rows "
+        f"from {escape(record.split)}{listed}, the same on every side; {escape(record.reduction)}; "
+        f"passes in {escape(record.arithmetic)}, products {sketched}.{scaled}"
+    )
+
+
+def _table(record: ConflictRecord, pairs: Sequence[Asked]) -> str:
+    """One row a pair of questions, both sides in it."""
+    sides = compared_sides(record)
+    found = [measured_on(side) for side in sides]
+    changes = changes_between(record, sides)
+    rows = []
+    for pair in pairs:
+        own = [numbers[pair.key, WHOLE] for numbers in found if (pair.key, WHOLE) in numbers]
+        change = changes.get((pair.key, WHOLE))
+        cells = [
+            escape(pair.name),
+            " → ".join(two_places(one.raw, sign=False) for one in own),
+            " → ".join(two_places(one.floor, sign=False) for one in own),
+            *(escape(_cosine(one, record)) for one in own),
+            " → ".join(_ratio(one, pair) for one in own),
+            " → ".join(f"{100 * one.in_conflict.value:.0f} %" for one in own),
+            " → ".join(dict.fromkeys(f"{GLYPHS[one.word]} {one.word}" for one in own)),
+        ]
+        if len(sides) > 1:
+            number = None if change is None else change.cosine
+            cells.insert(5, escape(cosine_interval(number)) if number else NONE)
+        rows.append(cells)
+    header = [
+        "Questions", "Raw GCD", "Floor",
+        *(f"Corrected cosine, {escape(side_title(side))}" for side in sides),
+        *(["Change"] if len(sides) > 1 else []),
+        "Norm ratio", "Batches below 0", "Word",
+    ]  # fmt: skip
+    return table(header, rows, right=range(1, len(header) - 1))
+
+
+def _cosine(one: PairNumbers, record: ConflictRecord) -> str:
+    """A corrected cosine with its interval, or which question stands in its way."""
+    if one.cosine is not None:
+        return cosine_interval(one.cosine)
+    names = question_names(record.questions)
+    return f"{NONE} ({', '.join(names[label] for label in one.below_floor)} below floor)"
+
+
+def _ratio(one: PairNumbers, pair: Asked) -> str:
+    """Norm of the first question over that of the second, in the order of the name."""
+    if one.norm_ratio is None:
+        return NONE
+    value = one.norm_ratio.value
+    return f"{value if one.first == pair.first else 1 / value:.2g}"
+
+
+def _others(record: ConflictRecord, pairs: Sequence[Asked]) -> Iterator[str]:
+    """The pairs with a control question: in the open where they are few."""
+    if not pairs:
+        return
+    mixed = sum(pair.group == MIXED for pair in pairs)
+    heading = f"{mixed} pairs of a social and a control question"
+    if len(pairs) > mixed:
+        heading += f", {len(pairs) - mixed} of two control questions"
+    content = _table(record, pairs)
+    yield f"{heading}:\n\n{content}" if len(pairs) <= OPEN else folded(heading, content)
+
+
+def _figures(
+    record: ConflictRecord, pairs: Sequence[Asked], figures: Path, notes: dict[str, str]
+) -> Iterator[str]:
+    """The maps and curves, each with its caption."""
+    name = record.model if record.pair is None else record.pair.name
+    sides = " and ".join(side_title(side) for side in compared_sides(record))
+
+    def stem(kind: str) -> Path:
+        return figures / file_stem(kind, name)
+
+    png = conflict_figure(record, stem("conflict"), notes)
+    yield _shown(
+        f"Corrected cosine of every two questions of {name}, {sides}: {conflict_sentences(record)}",
+        png,
+        "**Question against question.** The corrected cosine on all chosen parameters. Hatched: 0 "
+        "lies within the 95 % interval, or a question is below the floor. On the diagonal, in "
+        "grey, the floor as a degree of conflict: what a question scores against itself.",
+    )
+    if len(mapped_parts(record)) > 1:
+        png = parts_figure(record, pairs, stem("conflict-parts"), notes)
+        sketched = any(part.sketched for part in compared_sides(record)[0].parts)
+        yield _shown(
+            f"Corrected cosine of {len(pairs)} pairs of questions by block and kind of module of "
+            f"{name}, {sides}.",
+            png,
+            "**Where in the model.** The same by part; blocks from below, then kinds of module, "
+            "then everything. Intervals are 95 % each, not corrected for the number of cells"
+            f"{'; products of different batches come from sketches' if sketched else ''}.",
+        )
+    if any(side.sizes for side in compared_sides(record)):
+        png = sizes_figure(record, pairs, stem("conflict-sizes"), notes)
+        yield _shown(
+            f"Raw degree of conflict, floor and corrected degree of {name} by batch size, {sides}.",
+            png,
+            "**Why the raw number misleads.** Small batches are mostly noise, so raw number and "
+            "floor both lie near 1 and come down together as batches grow; the corrected number "
+            "does not depend on the batch size. Thin lines are single pairs, bold ones "
+            "their medians.",
+        )
+    if len(own_sides(record)) > 2:
+        png = steps_figure(record, pairs, stem("conflict-steps"), notes)
+        yield _shown(
+            f"Corrected cosine of {len(pairs)} pairs of questions of {name} by training step.",
+            png,
+            "**While it was trained.** The corrected cosine of each pair at every step measured, "
+            "with 95 % intervals.",
+        )
+
+
+def _shown(alt: str, png: Path, caption: str) -> str:
+    path = f"{png.parent.name}/{png.name}"
+    return f"{picture(alt, path)}\n\n{caption} ([numbers]({path.removesuffix('.png')}.csv))"

@@ -1,0 +1,155 @@
+"""The section on gradient conflict says what the record says, words before numbers."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from probes.conflict.records import ConflictRecord, Interval
+from reports import conflict as section
+from reports.conflict import conflict_section, conflict_sentences
+from reports.conflict_pairs import asked_pairs, cosine_interval, own_sides, two_places
+
+NOTES = {"Software": "sdiag"}
+Make = Callable[..., ConflictRecord]
+SOCIAL = {"a/x": True, "b/y": True}
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """No figures are drawn; the text chunks that they would have had."""
+    notes: list[dict[str, str]] = []
+
+    def keep(record: ConflictRecord, *rest: object) -> Path:
+        *_, stem, chunks = rest
+        notes.append(chunks)
+        return stem.with_name(f"{stem.name}.png")
+
+    for name in ("conflict_figure", "parts_figure", "sizes_figure", "steps_figure"):
+        monkeypatch.setattr(section, name, keep)
+    return notes
+
+
+def row_of(text: str, name: str) -> list[str]:
+    """The cells of a pair in the main table."""
+    line = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+    return [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+def test_the_verdict_comes_first_and_counts_words(
+    make_conflict: Make, undrawn: list, tmp_path: Path
+) -> None:
+    record = make_conflict()
+    text = conflict_section(record, tmp_path, NOTES)
+    first = text.split("\n\n")[0]
+    assert first == conflict_sentences(record)
+    assert first.startswith(
+        "Of 15 pairs of social questions, by the gradients of encoder: "
+        "pre: 10 unclear, 5 below the floor; post: 2 in conflict, 13 unclear."
+    )
+    assert "changed in 2 of 10 with an interval that leaves 0 out (0.5 would by chance" in first
+    assert "gesture × looking by −0.45 \\[−0.70, −0.20\\]; expression × gesture by −0.30" in first
+    assert "at 16 rows a batch its median is 0.97 (post), and a question scores 0.89" in first
+
+
+def test_a_row_sets_both_sides_beside_each_other(
+    make_conflict: Make, undrawn: list, tmp_path: Path
+) -> None:
+    text = conflict_section(make_conflict(), tmp_path, NOTES)
+    assert row_of(text, "expression × gesture") == [
+        "expression × gesture", "0.97 → 0.97", "0.89 → 0.89", "+0.05 \\[−0.15, +0.25\\]",
+        "−0.25 \\[−0.45, −0.05\\]", "−0.30 \\[−0.55, −0.05\\]", "1.4 → 1.4", "47 % → 47 %",
+        "? unclear → ▼ conflict",
+    ]  # fmt: skip
+    faint = row_of(text, "gaze × gesture")
+    assert faint[3:6] == ["– (gaze below floor)", "+0.05 \\[−0.15, +0.25\\]", "–"]
+    assert faint[6] == "– → 1.4"
+    assert faint[8] == "∅ below floor → ? unclear"
+    assert "<summary>18 pairs of a social and a control question, 3 of two control" in text
+    before = text.split("<details>")[0]
+    assert "| expression × kind |" not in before
+    assert "| expression × kind |" in text
+
+
+def test_few_pairs_with_a_control_question_are_not_folded(
+    make_conflict: Make, undrawn: list, tmp_path: Path
+) -> None:
+    record = make_conflict(questions=SOCIAL | {"c/z": False})
+    text = conflict_section(record, tmp_path, NOTES)
+    assert "| x × z |" in text.split("<details>")[0]
+
+
+def test_one_side_only_has_no_change(make_conflict: Make, undrawn: list, tmp_path: Path) -> None:
+    record = make_conflict(names=("pre",))
+    text = conflict_section(record, tmp_path, NOTES)
+    assert "→" not in text
+    assert "Change" not in text
+    assert "changed in" not in text
+    assert len(row_of(text, "expression × gesture")) == 7
+
+
+def test_without_social_pairs_all_pairs_are_told(
+    make_conflict: Make, undrawn: list, tmp_path: Path
+) -> None:
+    text = conflict_section(make_conflict(questions={"a/x": True, "b/y": False}), tmp_path, NOTES)
+    assert text.startswith("Of 1 pair of questions, by the gradients")
+
+
+def test_everything_below_floor(make_conflict: Make, undrawn: list, tmp_path: Path) -> None:
+    questions = {"scenes-gaze/gaze": True, "a/x": True}
+    text = conflict_section(make_conflict(questions=questions), tmp_path, NOTES)
+    assert "pre: 1 below the floor; post: 1 unclear" in text
+    assert "No change can be told" in text
+
+
+def test_steps_of_a_model_that_is_no_pair(
+    make_conflict: Make, undrawn: list, tmp_path: Path
+) -> None:
+    names = ("step-000500", "step-000100", "step-001000")
+    record = make_conflict(names=names, pair=None, model="runs/joint", changes=())
+    assert [side.name for side in own_sides(record)] == [names[1], names[0], names[2]]
+    text = conflict_section(record, tmp_path, NOTES)
+    assert "Corrected cosine, step 100 | Corrected cosine, step 1000" in text
+    assert "**While it was trained.**" in text
+    assert undrawn[0]["Signature"].count("\n") == 2
+
+
+def test_names_are_escaped(make_conflict: Make, undrawn: list, tmp_path: Path) -> None:
+    record = make_conflict(
+        questions={"a|b/x<i>*y*": True, "c/`z`": True}, parameters="<b>", split="| x |",
+        definition="[x](http://x)", preconditioner="<u>", row_list="`", batches_asked=40,
+    )  # fmt: skip
+    text = conflict_section(record, tmp_path, NOTES)
+    prose = re.sub(r"(`+)(?!`).*?(?<!`)\1(?!`)", "", text, flags=re.DOTALL)
+    for bad in ("<i>", "<b>", "<u>", "*y*", "[x]("):
+        assert bad not in prose
+    assert "x&lt;i&gt;\\*y\\* × \\`z\\`" in text
+    assert "32 batches (40 were asked for)" in text
+
+
+def test_questions_of_the_same_name_are_told_with_their_task(make_conflict: Make) -> None:
+    record = make_conflict(questions={"a/kind": True, "b/kind": False, "c/z": True})
+    assert [pair.name for pair in asked_pairs(record)] == [
+        "kind (a) × z", "kind (a) × kind (b)", "kind (b) × z",
+    ]  # fmt: skip
+
+
+def test_swapped_labels_stand_apart(make_conflict: Make, undrawn: list, tmp_path: Path) -> None:
+    record = make_conflict(questions=SOCIAL)
+    swapped = record.sides[0].model_copy(update={"labels": "swapped"})
+    record = record.model_copy(update={"sides": (*record.sides, swapped)})
+    text = conflict_section(record, tmp_path, NOTES)
+    assert len(row_of(text, "x × y")) == 9
+    assert "| x × y | pre, labels swapped |" in text
+
+
+def test_no_record_gives_no_section(tmp_path: Path) -> None:
+    assert conflict_section(None, tmp_path, NOTES) == ""
+
+
+def test_open_ends_and_zeros() -> None:
+    assert two_places(-0.004) == two_places(0.0) == "0.00"
+    half_open = Interval(value=0.3, low=0.1, high=None)
+    assert cosine_interval(half_open) == "+0.30 [+0.10, +∞]"
+    assert cosine_interval(Interval(value=-1.2, low=None, high=-0.1)) == "−1.20 [−∞, −0.10]"
