@@ -11,6 +11,7 @@ from sdiag.commands import (
     ablate,
     audit,
     cache,
+    compare,
     diagnose,
     doctor,
     drift,
@@ -47,6 +48,7 @@ app.command("probe", epilog=probe.EXAMPLES)(probe.probe)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 app.command("audit", epilog=audit.EXAMPLES)(audit.audit)
+app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("diagnose", epilog=diagnose.EXAMPLES)(diagnose.diagnose)
 app.command("drift", epilog=drift.EXAMPLES)(drift.drift)
 app.command("gcd", epilog=gcd.EXAMPLES)(gcd.gcd)

@@ -20,6 +20,7 @@ COMMANDS = (
     ("transfer",),
     ("ablate",),
     ("report",),
+    ("compare",),
     ("doctor",),
     ("audit",),
     ("encoders",),
