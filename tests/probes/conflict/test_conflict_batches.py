@@ -93,9 +93,9 @@ def test_fewer_clusters_than_two_batches_are_refused_by_name_and_numbers():
             batch_size=16,
             seed=0,
         )
+    few = candidates("few/z", rows[:20], rows[:20].astype(str))
     with pytest.raises(DataError, match=r"few/z: .* found 20 rows in 20 clusters"):
-        deal([rich, candidates("few/z", rows[:20], rows[:20].astype(str))], batches=4, batch_size=16,
-             seed=0)  # fmt: skip
+        deal([rich, few], batches=4, batch_size=16, seed=0)
     lopsided = np.array(["big"] * 40 + ["small"] * 2)  # two clusters, one of them too small
-    with pytest.raises(DataError, match="odd/w: .* found 42 rows in 2 clusters"):
+    with pytest.raises(DataError, match=r"odd/w: .* found 42 rows in 2 clusters"):
         deal([candidates("odd/w", np.arange(42), lopsided)], batches=4, batch_size=16, seed=0)
