@@ -58,19 +58,23 @@ class Tree:
     """
 
     def __init__(self, wording: Wording) -> None:
-        self.spans = [len(answer) - 1 for answer in wording.answers]
-        self.ids = torch.tensor([i for answer in wording.answers for i in answer[:-1]])
-        self.lengths = wording.lengths()
-        starts = torch.tensor(self.spans).cumsum(0) - torch.tensor(self.spans)
+        answers = wording.answers
+        self.spans = [len(answer) - 1 for answer in answers]
+        self.ids = _tensor([token for answer in answers for token in answer[:-1]])
+        self.lengths = _tensor([len(answer) for answer in answers])
         # Row 0 of the logits is the end of the shared beginning, which predicts all first tokens.
-        self.row = torch.cat(
-            [
-                torch.tensor([0, *(1 + int(start) + torch.arange(span)).tolist()])
-                for start, span in zip(starts, self.spans, strict=True)
-            ]
-        )
-        self.target = torch.tensor([i for answer in wording.answers for i in answer])
-        self.answer = torch.arange(len(self.spans)).repeat_interleave(self.lengths)
+        rows, start = [], 1
+        for span in self.spans:
+            rows += [0, *range(start, start + span)]
+            start += span
+        self.row = _tensor(rows)
+        self.target = _tensor([token for answer in answers for token in answer])
+        self.answer = _tensor([k for k, answer in enumerate(answers) for _ in answer])
+
+
+def _tensor(values: list[int]) -> Int64[Tensor, " n"]:
+    """On the CPU even where a model is being built on the meta device."""
+    return torch.tensor(values, dtype=torch.int64, device="cpu")
 
 
 def likelihoods(logits: Float[Tensor, "b s words"], tree: Tree) -> Float32[Tensor, "b c"]:

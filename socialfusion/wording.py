@@ -37,11 +37,12 @@ class Wording:
     def table(self, pad: int) -> Int64[Tensor, "c a"]:
         """Answers by class, filled up on the right."""
         rows = [[*answer, *[pad] * (self.longest - len(answer))] for answer in self.answers]
-        return torch.tensor(rows, dtype=torch.int64).view(len(rows), self.longest)
+        return torch.tensor(rows, dtype=torch.int64, device="cpu").view(-1, self.longest)
 
     def lengths(self) -> Int64[Tensor, " c"]:
         """Tokens of each answer."""
-        return torch.tensor([len(answer) for answer in self.answers], dtype=torch.int64)
+        lengths = [len(answer) for answer in self.answers]
+        return torch.tensor(lengths, dtype=torch.int64, device="cpu")
 
 
 def word_question(question: Question, tokenizer: PreTrainedTokenizerBase, *, limit: int) -> Wording:
