@@ -14,6 +14,7 @@ from sdiag.commands.trainings import (
     SaveEvery,
     Seeds,
     Steps,
+    checker,
     leads,
     reference,
     trainer,
@@ -94,7 +95,7 @@ def ablate(
     train = trainer(
         cache=cache, results=results, device=device, save_every=save_every, data_root=roots
     )
-    records = sweep(plan.runs, train, results=results)
+    records = sweep(plan.runs, train, results=results, check=checker(cache))
     if not leads():
         return
     record = ablation_record(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from socialfusion.records import FusionSettings
+    from socialfusion.records import FusionRecord, FusionSettings
 
 __all__ = [
     "Changes",
@@ -18,6 +18,7 @@ __all__ = [
     "SaveEvery",
     "Seeds",
     "Steps",
+    "checker",
     "leads",
     "question_counts",
     "reference",
@@ -101,17 +102,66 @@ def trainer(
         save_every: Steps between checkpoints.
         data_root: Folder of the pictures by task, where they are read at every step.
     """
+    from degradation.errors import InterruptedRun
     from socialfusion.run import Machine, train_socialfusion
 
     machine = Machine(device=device, save_every=save_every)
 
     def train(run: str, settings: "FusionSettings") -> None:
-        train_socialfusion(
-            run, settings, cache=cache, results=results, machine=machine, data_root=data_root,
-            resume=True,
-        )  # fmt: skip
+        try:
+            train_socialfusion(
+                run, settings, cache=cache, results=results, machine=machine, data_root=data_root,
+                resume=True,
+            )  # fmt: skip
+        except InterruptedRun as stopped:
+            raise InterruptedRun(
+                f"Stopped as asked in the run {run}; what is done is saved. Go on with the same "
+                "command."
+            ) from stopped
 
     return train
+
+
+def checker(cache: Path) -> "Callable[[FusionRecord], None]":
+    """A function that refuses a run of other weights or rows than the cache holds now.
+
+    Args:
+        cache: Root of all caches.
+    """
+    from functools import cache as remembered
+
+    from degradation.errors import PairingError
+    from probes.table import open_pair
+    from socialfusion.sources import find_side
+
+    @remembered
+    def now(encoder: str, task: str, row_list: str) -> dict[str, str]:
+        """Digests of the encoder and of the rows of each split."""
+        pair, side = find_side(cache, encoder, task)
+        table, entry = open_pair(cache, task, pair, row_list=row_list)
+        rows = {
+            f"the {name} rows of {task}": one.rows_digest for name, one in table.cards().items()
+        }
+        return {"the encoder": table.features[entry.split][side].encoder.digest, **rows}
+
+    def check(record: "FusionRecord") -> None:
+        settings = record.settings
+        if settings.online:
+            return
+        for task in settings.tasks:
+            then = {
+                f"the {name} rows of {task}": one.rows_digest
+                for name, one in record.splits[task].items()
+            } | {"the encoder": record.encoder.digest}
+            for what, digest in now(settings.encoder, task, settings.row_list).items():
+                if then.get(what) != digest:
+                    raise PairingError(
+                        f"The run {record.run} is complete, but {what} in {cache} changed since. "
+                        "Move the run's folder away, or give other --results, and run the same "
+                        "command again."
+                    )
+
+    return check
 
 
 def question_counts(cache: Path, settings: "FusionSettings") -> dict[str, int]:

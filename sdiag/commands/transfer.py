@@ -15,6 +15,7 @@ from sdiag.commands.trainings import (
     SaveEvery,
     Seeds,
     Steps,
+    checker,
     leads,
     question_counts,
     reference,
@@ -111,7 +112,9 @@ def transfer(
     train = trainer(
         cache=cache, results=results, device=device, save_every=save_every, data_root=roots
     )
-    records = sweep([run for plan in plans for run in plan.runs], train, results=results)
+    records = sweep(
+        [run for plan in plans for run in plan.runs], train, results=results, check=checker(cache)
+    )
     if not leads():
         return
     record = transfer_record(

@@ -13,15 +13,24 @@ from degradation.errors import DataError
 from socialfusion.records import FusionRecord, FusionSettings, read_fusion, run_folder
 from socialfusion.transfer.plan import PlannedRun
 
-__all__ = ["Trainer", "sweep"]
+__all__ = ["Check", "Trainer", "sweep"]
 
 Trainer = Callable[[str, FusionSettings], None]
 """Trains and evaluates a run of this name, from its last checkpoint if there is one, and writes its
 record. It raises where it is interrupted."""
 
 
+Check = Callable[[FusionRecord], None]
+"""Raises where a run that is complete is not one of the data that there are now."""
+
+
 def sweep(
-    runs: Iterable[PlannedRun], train: Trainer, *, results: Path, progress: bool = True
+    runs: Iterable[PlannedRun],
+    train: Trainer,
+    *,
+    results: Path,
+    check: Check | None = None,
+    progress: bool = True,
 ) -> dict[str, FusionRecord]:
     """The records of all runs, after training those that are not complete.
 
@@ -31,6 +40,7 @@ def sweep(
         runs: Equal ones are trained once.
         train: Called for those that have no record.
         results: Folder of the records.
+        check: Called with the record of each run that was complete before.
         progress: Show a bar on stderr.
 
     Returns:
@@ -46,6 +56,8 @@ def sweep(
         for run in bar:
             bar.set_postfix_str(run.name)
             record = _record(run, results)
+            if record is not None and check is not None:
+                check(record)
             if record is None:
                 train(run.name, run.settings)
                 record = _record(run, results)
