@@ -113,6 +113,7 @@ def built(questions: dict[str, QuestionSamples], settings: FusionSettings) -> So
         connector_depth=settings.connector_depth,
         connector_width=settings.connector_width,
         lora_rank=settings.lora_rank,
+        lora_dropout=settings.lora_dropout,
         heatmap_weight=settings.heatmap_weight,
         box_masks=settings.box_masks,
         attention=settings.attention,

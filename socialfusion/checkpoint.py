@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -197,7 +198,7 @@ def load_optimiser(
     path = folder / OPTIMISER
     try:
         stored = load_file(path)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError) as error:
         raise WeightsError(
             f"Expected Adam's moments in {path}, but they cannot be read ({error}). Delete "
             f"{folder} to go on from the checkpoint before."

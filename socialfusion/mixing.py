@@ -48,7 +48,7 @@ def shares(counts: Sequence[int], temperature: float) -> Float64[np.ndarray, " q
         ConfigError: T is not positive.
 
     Example:
-        >>> shares([100, 400], 2).round(3).tolist()
+        >>> shares([100, 400], 2.0).round(3).tolist()
         [0.333, 0.667]
     """
     if not temperature > 0:

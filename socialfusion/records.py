@@ -85,6 +85,8 @@ class FusionSettings(Record):
     connector_depth: int = 3
     connector_width: int = 4096
     lora_rank: int = 32
+    lora_dropout: float = 0.0
+    """Share of an adapter's inputs that is dropped in training."""
     heatmap_weight: float = 50.0
     box_masks: bool = True
     attention: Literal["causal", "prefix"] = "causal"

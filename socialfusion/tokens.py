@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import h5py
 import numpy as np
@@ -36,6 +36,7 @@ class Seen:
     points: Points
 
 
+@runtime_checkable
 class Tokens(Protocol):
     """A source of tokens."""
 

@@ -127,6 +127,9 @@ def train_socialfusion(
         int | None,
         typer.Option(help="Rank of the adapters. Default: 32; 8 for encoders that ship."),
     ] = None,
+    lora_dropout: Annotated[
+        float, typer.Option(help="Share of an adapter's inputs that is dropped in training.")
+    ] = 0.0,
     heatmap_weight: Annotated[
         float | None,
         typer.Option(help="Lambda: the gaze loss is multiplied by it. Default: 50; 100 for ours."),
@@ -220,6 +223,7 @@ def train_socialfusion(
         connector_depth=connector_depth,
         connector_width=connector_width,
         lora_rank=lora_rank,
+        lora_dropout=lora_dropout,
         heatmap_weight=heatmap_weight,
         box_masks=box_masks,
         attention=attention and attention.value,
