@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sdiag.commands.against import against_text, compare, read_pairwise
 from sdiag.commands.cached import cached_pairs
 from sdiag.commands.options import (
     CACHE,
@@ -105,6 +106,14 @@ def gcd(
         ),
     ] = False,
     rows: RowList = None,
+    against_transfer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Set conflict beside the pairwise transfer of RESULTS/transfer/NAME.json, which "
+            "`sdiag transfer --pairwise` measured on the same encoder.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
     dtype: Annotated[
         Arithmetic, typer.Option(help="Arithmetic of the passes; sums are float32 all the same.")
@@ -136,6 +145,7 @@ def gcd(
     from probes.conflict.run import conflict_pair
     from probes.conflict.study import Settings
 
+    measured = None if against_transfer is None else read_pairwise(results, against_transfer)
     roots = task_roots(task, data_root) if task else {}
     settings = Settings(
         parameters=parameters,
@@ -165,11 +175,13 @@ def gcd(
         )
         for pair, names in tasks.items()
     ]
-    emit(
-        [summary(one) for one in records],
-        "\n\n".join(conflict_table(one) for one in records),
-        as_json=json,
-    )
+    data = [summary(one) for one in records]
+    texts = [conflict_table(one) for one in records]
+    if measured is not None:
+        beside = compare(dict(zip(tasks, records, strict=True)), measured, results)
+        data += [one.model_dump(mode="json") for one in beside]
+        texts += [against_text(one) for one in beside]
+    emit(data, "\n\n".join(texts), as_json=json)
 
 
 def summary(record: "ConflictRecord") -> dict[str, Any]:

@@ -39,6 +39,7 @@ __all__ = [
     "AgainstRecord",
     "Comparison",
     "PairPoint",
+    "check_pairwise",
     "conflict_against_transfer",
     "read_against",
     "task_correlation",
@@ -126,11 +127,7 @@ def conflict_against_transfer(
     Raises:
         DataError: The transfer has no pairs, no side is of its encoder, or nothing can be compared.
     """
-    if not any(variant.pairwise for variant in transfer.variants):
-        raise DataError(
-            f"Expected pairwise transfer in the record {transfer.name}, found joint training only. "
-            "Run `sdiag transfer --pairwise`."
-        )
+    check_pairwise(transfer)
     sides = [one for one in conflict.sides if one.labels == "own"]
     if conflict.pair is not None:
         sides = [one for one in sides if one.digest == transfer.encoder_digest]
@@ -163,6 +160,19 @@ def conflict_against_transfer(
         comparisons=tuple(found),
         undefined=undefined,
     )
+
+
+def check_pairwise(transfer: TransferRecord) -> None:
+    """Refuse a record without pairs.
+
+    Raises:
+        DataError: The record has joint training only.
+    """
+    if not any(variant.pairwise for variant in transfer.variants):
+        raise DataError(
+            f"Expected pairwise transfer in the record {transfer.name}, found joint training only. "
+            "Run `sdiag transfer --pairwise`."
+        )
 
 
 def _compare(

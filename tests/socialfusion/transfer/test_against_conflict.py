@@ -5,115 +5,18 @@ from itertools import combinations, permutations
 
 import numpy as np
 import pytest
+from conflict_records import TASKS, conflict, planted, transfer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from degradation.errors import DataError
-from probes.conflict.records import (
-    ConflictRecord,
-    Interval,
-    PairNumbers,
-    QuestionCard,
-    SideRecord,
-)
-from probes.records import Estimate, PairCard
-from socialfusion.records import FusionSettings
 from socialfusion.transfer.against_conflict import (
     conflict_against_transfer,
     read_against,
     task_correlation,
     write_against,
 )
-from socialfusion.transfer.records import Count, Effect, TransferRecord, VariantCard
-
-TASKS = ("a", "b", "c", "d", "e")
-UNKNOWN = Interval(value=0.5, low=None, high=None)
-
-
-def numbers(first, second, gcd):
-    cosine = None if gcd is None else Interval(value=1 - gcd, low=0.9 - gcd, high=1.1 - gcd)
-    return PairNumbers(
-        first=first, second=second, part="all", raw=1, raw_of_means=1, floor=0.9, cosine=cosine,
-        below_floor=() if gcd is not None else (first,), norm_ratio=None, in_conflict=UNKNOWN,
-        null_low=None, null_high=None, p=None, word="unclear" if gcd is not None else "below floor",
-    )  # fmt: skip
-
-
-def conflict(degrees, *, questions=None, digest="enc", pair=True, tasks=TASKS):
-    """Sides `pre`, of other weights, and `post`; `degrees`: two questions to GCD."""
-    questions = questions or dict.fromkeys(tasks, ("q",))
-
-    def side(name, digest):
-        return SideRecord(
-            name=name, labels="own", model=f"tiny:{name}", digest=digest, step=None, products="x",
-            products_sha256="x", losses={}, heads=(), parts=(), tasks=(), sizes=(), signature="s",
-            pairs=tuple(numbers(*key, gcd) for key, gcd in degrees.items()),
-        )  # fmt: skip
-
-    card = PairCard(
-        name="tiny", pre="tiny:pre", post="tiny:post", pre_digest="x", post_digest=digest,
-        lineage="l", source="s", protocol="p", imported=False,
-    )  # fmt: skip
-    return ConflictRecord(
-        tool_version="0", pair=card if pair else None, model="tiny", definition="d", reduction="r",
-        parameters="encoder", split="train", row_list="", batch_size=16, batches=8, batches_asked=8,
-        arithmetic="float32", exact=True, sketch=0, preconditioner="none", seed=0, draws=0,
-        questions=tuple(
-            QuestionCard(
-                label=f"{task}/{name}", task=task, question=name, social=True, kind="classes",
-                block=2, n=1, clusters=1, available=1, rows_digest="d",
-            )
-            for task, names in questions.items()
-            for name in names
-        ),
-        sides=(side("pre", "other"), side("post", digest)), changes=(),
-    )  # fmt: skip
-
-
-def effect(question, relative, *, declared=True):
-    value = relative if relative is not None else 0.0
-    return Effect(
-        question=question, metric="accuracy", declared=declared, counted=True, before=50, after=50,
-        change=Estimate(value=value, low=value - 1, high=value + 1), by_seed=(value,), se=1, dof=9,
-        low_90=value - 1, high_90=value + 1, p=0.5, p_adjusted=0.5, sampling=1, training=1,
-        relative=relative, n=9, clusters=9, word="undecided",
-    )  # fmt: skip
-
-
-def transfer(directed, *, questions=None, tasks=TASKS, digest="enc"):
-    """`directed`: (task, task beside) to the change in %."""
-    questions = questions or dict.fromkeys(tasks, ("q",))
-    pairwise = {
-        beside: tuple(
-            effect(f"{task}/{name}", directed[task, beside])
-            for task in tasks
-            if (task, beside) in directed
-            for name in questions[task]
-        )
-        for beside in tasks
-    }
-    variant = VariantCard(
-        name="equal-samples", budget="per-task", row_list="", runs=(), joint=(),
-        count=Count(of=0, positive=0, negative=0, surely_positive=0, surely_negative=0, metrics=()),
-        pairwise=pairwise if directed else {}, undefined={},
-    )  # fmt: skip
-    trained = FusionSettings(encoder="tiny:post", tasks=tasks, language_model="lm", steps=1)
-    return TransferRecord(
-        tool_version="0", name="tiny", settings=trained, tasks=tasks, encoder_digest=digest,
-        language_model_digest="lm", seeds=(0,), margin=2, variants=(variant,), signature="s",
-    )  # fmt: skip
-
-
-def planted(sign, tasks=TASKS):
-    """Degrees in some order, and transfer that follows them by the sign."""
-    pairs = list(combinations(tasks, 2))
-    order = np.random.default_rng(2).permutation(len(pairs))
-    degrees = {(f"{a}/q", f"{b}/q"): 0.8 + 0.03 * k for (a, b), k in zip(pairs, order, strict=True)}
-    directed = {}
-    for (a, b), k in zip(pairs, order, strict=True):
-        directed[a, b], directed[b, a] = sign * k + 3.0, sign * k - 3.0
-    return degrees, directed
 
 
 def test_a_planted_relation_is_found_on_the_side_of_the_same_weights(tmp_path):
