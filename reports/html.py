@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import pairwise
+from itertools import chain, count, pairwise
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -125,9 +125,8 @@ def _headings(tokens: Sequence[Token]) -> list[_Heading]:
         text = _plain(inline)
         stem = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "section"
         # Below several pairs the same headings come again, and a name may look like a number.
-        anchor = next(
-            name for name in (stem, *(f"{stem}-{i}" for i in range(2, 10**6))) if name not in taken
-        )
+        names = chain([stem], (f"{stem}-{i}" for i in count(2)))
+        anchor = next(name for name in names if name not in taken)
         taken.add(anchor)
         opening.attrSet("id", f"s-{anchor}")
         if opening.tag != "h1":
