@@ -18,6 +18,7 @@ from reports.conflict_pairs import (
     WHOLE,
     Asked,
     asked_pairs,
+    bounded,
     changes_between,
     compared_sides,
     cosine_interval,
@@ -40,6 +41,8 @@ __all__ = ["conflict_section", "conflict_sentences"]
 NONE = "–"
 NAMED = 3
 """Most changed pairs that a sentence names."""
+NEARLY = 0.1
+"""How far from 1 a raw number may be that would be read as orthogonal."""
 OPEN = 12
 """Most rows of pairs with a control question that are not folded away."""
 PHRASES = {
@@ -54,7 +57,8 @@ COLUMNS = (
     "scores against itself on other pictures, for noise alone. The *corrected cosine* is free of "
     "that noise, is not cut at ±1, and has its 95 % interval: ▼ *conflict* where it lies below 0, "
     "▲ *aligned* where it lies above, ? *unclear* where 0 is inside, ∅ *below floor* where the "
-    "gradient of a question cannot be told from noise. *Norm ratio*: the longer a gradient, the "
+    "gradient of a question cannot be told from noise. An interval is *open* where noise leaves "
+    "any value possible. *Norm ratio*: the longer a gradient, the "
     "more its question has its way. *Batches*: share with a cosine below 0, noise included; it is "
     "near 50 % where only noise is seen."
 )
@@ -98,7 +102,12 @@ def conflict_sentences(record: ConflictRecord) -> str:
     sides = compared_sides(record)
     counts = "; ".join(f"{escape(side_title(side))}: {_counts(side, pairs)}" for side in sides)
     said = [f"Of {what}, by the gradients of {escape(record.parameters)}: {counts}."]
-    if len(sides) > 1:
+    if not any(bounded(measured_on(sides[-1])[pair.key, WHOLE].cosine) for pair in pairs):
+        said.append(
+            "These gradients cannot be told from noise: of conflict nothing is known yet, and more "
+            "rows are needed."
+        )
+    elif len(sides) > 1:
         said.append(_changed(record, sides, pairs))
     said.append(_trap(record, sides[-1], pairs))
     return " ".join(said)
@@ -107,10 +116,12 @@ def conflict_sentences(record: ConflictRecord) -> str:
 def _counts(side: SideRecord, pairs: Sequence[Asked]) -> str:
     """How many pairs have each word on one side."""
     found = measured_on(side)
-    words = [found[pair.key, WHOLE].word for pair in pairs]
-    return ", ".join(
-        f"{words.count(word)} {phrase}" for word, phrase in PHRASES.items() if word in words
-    )
+    own = [found[pair.key, WHOLE] for pair in pairs]
+    words = [one.word for one in own]
+    said = [f"{words.count(word)} {phrase}" for word, phrase in PHRASES.items() if word in words]
+    unbounded = sum(one.cosine is not None and not bounded(one.cosine) for one in own)
+    open_ends = f" ({unbounded} with an open interval)" if unbounded else ""
+    return ", ".join(said) + open_ends
 
 
 def _changed(record: ConflictRecord, sides: Sequence[SideRecord], pairs: Sequence[Asked]) -> str:
@@ -149,10 +160,12 @@ def _trap(record: ConflictRecord, side: SideRecord, pairs: Sequence[Asked]) -> s
     """What the raw number would be taken for, and what it is worth."""
     found = [measured_on(side)[pair.key, WHOLE] for pair in pairs]
     raw, floor = (median(getattr(one, name) for one in found) for name in ("raw", "floor"))
+    orthogonal = abs(raw - 1) <= NEARLY
+    taken_for = " is what nearly orthogonal gradients give," if orthogonal else " looks clear,"
     return (
-        f"Mind the raw number: at {record.batch_size} rows a batch its median is "
-        f"{two_places(raw, sign=False)} ({escape(side_title(side))}), and a question scores "
-        f"{two_places(floor, sign=False)} against itself."
+        f"Mind the raw number: at {record.batch_size} rows a batch its median, "
+        f"{two_places(raw, sign=False)} ({escape(side_title(side))}),{taken_for}"
+        f" but a question scores {two_places(floor, sign=False)} against itself."
     )
 
 
@@ -161,18 +174,19 @@ def _measured(record: ConflictRecord) -> str:
     asked = (
         f" ({record.batches_asked} were asked for)" if record.batches_asked > record.batches else ""
     )
-    sketched = (
-        f"from sketches of {count(record.sketch)} numbers"
-        if not record.exact
-        else "exact, those of different batches from sketches where they are marked so"
+    sketches = f"sketches of {count(record.sketch)} numbers a gradient"
+    products = (
+        f"values from exact products, intervals from {sketches}"
+        if record.exact
+        else f"all from {sketches}"
     )
     scaler = record.preconditioner
     scaled = "" if scaler == "none" else f" Gradients are scaled: {escape(scaler)}."
     listed = f" of the list {code(record.row_list)}" if record.row_list else ""
     return (
-        f"{escape(record.definition)} {record.batches} batches{asked} of {record.batch_size} rows "
-        f"from {escape(record.split)}{listed}, the same on every side; {escape(record.reduction)}; "
-        f"passes in {escape(record.arithmetic)}, products {sketched}.{scaled}"
+        f"{escape(record.definition.rstrip('.'))}. {record.batches} batches{asked} of "
+        f"{record.batch_size} rows from {escape(record.split)}{listed}, the same on every side; "
+        f"{escape(record.reduction)}; passes in {escape(record.arithmetic)}, {products}.{scaled}"
     )
 
 
@@ -220,7 +234,8 @@ def _ratio(one: PairNumbers, pair: Asked) -> str:
     if one.norm_ratio is None:
         return NONE
     value = one.norm_ratio.value
-    return f"{value if one.first == pair.first else 1 / value:.2g}"
+    value = value if one.first == pair.first else 1 / value
+    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
 
 
 def _others(record: ConflictRecord, pairs: Sequence[Asked]) -> Iterator[str]:
@@ -255,14 +270,12 @@ def _figures(
     )
     if len(mapped_parts(record)) > 1:
         png = parts_figure(record, pairs, stem("conflict-parts"), notes)
-        sketched = any(part.sketched for part in compared_sides(record)[0].parts)
         yield _shown(
             f"Corrected cosine of {len(pairs)} pairs of questions by block and kind of module of "
             f"{name}, {sides}.",
             png,
             "**Where in the model.** The same by part; blocks from below, then kinds of module, "
-            "then everything. Intervals are 95 % each, not corrected for the number of cells"
-            f"{'; products of different batches come from sketches' if sketched else ''}.",
+            "then everything. Intervals are 95 % each, not corrected for the number of cells.",
         )
     if any(side.sizes for side in compared_sides(record)):
         png = sizes_figure(record, pairs, stem("conflict-sizes"), notes)
@@ -270,9 +283,9 @@ def _figures(
             f"Raw degree of conflict, floor and corrected degree of {name} by batch size, {sides}.",
             png,
             "**Why the raw number misleads.** Small batches are mostly noise, so raw number and "
-            "floor both lie near 1 and come down together as batches grow; the corrected number "
-            "does not depend on the batch size. Thin lines are single pairs, bold ones "
-            "their medians.",
+            "floor both lie near 1 and come down together as batches grow; the corrected number, "
+            "of pairs whose interval is not open, does not depend on the batch size. Thin lines "
+            "are single pairs, bold ones their medians.",
         )
     if len(own_sides(record)) > 2:
         png = steps_figure(record, pairs, stem("conflict-steps"), notes)

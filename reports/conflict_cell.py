@@ -16,13 +16,13 @@ from matplotlib.patheffects import withStroke
 from matplotlib.textpath import TextPath
 
 from probes.conflict.records import Change, Interval, PairNumbers
-from reports.conflict_pairs import GLYPHS, told_from_zero, two_places
+from reports.conflict_pairs import GLYPHS, bounded, told_from_zero, two_places
 from reports.style import BAND, DIVERGING, INK, MUTED
 
 __all__ = ["AXIS", "cell_legend", "cell_values", "colour_bar", "draw_cell", "draw_floor"]
 
 HATCH = "////"
-UNSURE = "0 within the interval, or below floor"
+UNSURE = "0 in the interval (white: it is open), or below floor"
 AXIS = "corrected cosine of gradients (negative = they conflict)"
 END = 1.0
 """Cosine at the ends of the colours; a corrected one may lie beyond, its number says so."""
@@ -42,7 +42,8 @@ def draw_cell(
     if found is None:
         return
     number = found.cosine
-    colour = "white" if number is None else _colour(number.value)
+    # A number without any bound says nothing yet, so it has no colour.
+    colour = _colour(number.value) if number is not None and bounded(number) else "white"
     sure = told_from_zero(number)
     ink = INK if _luminance(colour) > 0.5 else "white"
     axes.add_patch(

@@ -26,6 +26,7 @@ __all__ = [
     "Changes",
     "Measured",
     "asked_pairs",
+    "bounded",
     "changes_between",
     "compared_sides",
     "cosine_interval",
@@ -150,10 +151,14 @@ def two_places(value: float, *, sign: bool = True) -> str:
     return "0.00" if float(text) == 0 else text.replace("-", "−")
 
 
+def bounded(number: Interval | None) -> bool:
+    """Whether an interval has an end; noise may leave any value possible."""
+    return number is not None and (number.low is not None or number.high is not None)
+
+
 def cosine_interval(number: Interval) -> str:
-    """A cosine or its change with an interval, of which an end may be open."""
-    low, high = (
-        sign + "∞" if end is None else two_places(end)
-        for sign, end in (("−", number.low), ("+", number.high))
-    )
+    """A cosine or its change with an interval, of which ends may be open."""
+    if not bounded(number):
+        return f"{two_places(number.value)} (open)"
+    low, high = ("open" if end is None else two_places(end) for end in (number.low, number.high))
     return f"{two_places(number.value)} [{low}, {high}]"

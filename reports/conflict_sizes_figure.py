@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from probes.conflict.records import ConflictRecord, SideRecord
-from reports.conflict_pairs import WHOLE, Asked, compared_sides, side_title
+from reports.conflict_pairs import WHOLE, Asked, bounded, compared_sides, measured_on, side_title
 from reports.style import (
     GRID,
     INK,
@@ -34,10 +34,16 @@ def batch_sizes(record: ConflictRecord, side: SideRecord, pairs: Sequence[Asked]
 
     Returns:
         Columns side, first, second, batch_size, batches, raw, floor and corrected (1 minus the
-        corrected cosine, NaN below floor), by rising size; the size that was measured comes first,
-        larger ones are sums of consecutive batches.
+        corrected cosine; NaN below floor, and for pairs whose interval is open at the size that was
+        measured), by rising size; that one comes first, larger ones are sums of consecutive
+        batches.
     """
-    wanted = {pair.key: pair for pair in pairs}
+    wanted = {pair.key for pair in pairs}
+    told = {
+        key
+        for (key, part), one in measured_on(side).items()
+        if part == WHOLE and bounded(one.cosine)
+    }
     found = [
         (one, record.batch_size, record.batches) for one in side.pairs if one.part == WHOLE
     ] + [
@@ -54,7 +60,9 @@ def batch_sizes(record: ConflictRecord, side: SideRecord, pairs: Sequence[Asked]
             "batches": batches,
             RAW: one.raw,
             FLOOR: one.floor,
-            CORRECTED: np.nan if one.cosine is None else 1 - one.cosine.value,
+            CORRECTED: 1 - one.cosine.value
+            if one.cosine is not None and frozenset((one.first, one.second)) in told
+            else np.nan,
         }
         for one, size, batches in sorted(found, key=lambda each: each[1])
         if frozenset((one.first, one.second)) in wanted
@@ -89,6 +97,8 @@ def sizes_figure(
         panels[0].set_ylabel("1 − cosine (1 = unrelated)")
         headline(figure, record.model, "conflict by batch size")
         handles = _legend([side_title(side) for side in sides])
+        if data[CORRECTED].isna().all():
+            handles.pop()
         figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
         return save_figure(figure, data, stem, notes)
 

@@ -145,7 +145,6 @@ def test_labels_are_whole_and_do_not_overlap(
 ) -> None:
     record = make_conflict(questions=questions)
     conflict_figure.conflict_figure(record, tmp_path / "map", NOTES)
-    conflict_sizes_figure.sizes_figure(record, asked_pairs(record), tmp_path / "s", NOTES)
     for figure in drawn:
         figure.draw_without_rendering()
         renderer = figure.canvas.get_renderer()
