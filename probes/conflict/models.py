@@ -20,6 +20,7 @@ from probes.conflict.measure import Objective
 from probes.conflict.objectives import EncoderLoss, chosen_parameters, reached
 from probes.conflict.records import Head, Labels
 from probes.conflict.study import AskedTask, Study
+from probes.problems import Features
 from probes.questions import ClassQuestion
 from probes.records import RunRecord
 from probes.runs import RECORD, read_record
@@ -117,8 +118,9 @@ def encoder_models(
     for side in SIDES:
         encoder = _loaded(study, side, weights=weights, offline=offline)
         parameters = chosen_parameters(encoder, settings.parameters, deepest=study.deepest)
+        own = _fitted(study, side, results)
         for labels in ("own", "swapped") if settings.swapped else ("own",):
-            fitted = _fitted(study, side, labels, results)
+            fitted = own if labels == "own" else _swapped(study, side, own)
             losses = _losses(study, side, encoder, fitted, study.rows)
             spare = _losses(study, side, encoder, fitted, study.spare)
             yield Model(
@@ -163,27 +165,39 @@ def _loaded(
     return encoder
 
 
-def _fitted(study: Study, side: Side, labels: Labels, results: Path) -> dict[str, FittedHead]:
+def _fitted(study: Study, side: Side, results: Path) -> dict[str, FittedHead]:
     """The head of every question on one side."""
     found = {}
     for asked in study.tasks:
-        gaze = not all(isinstance(one, ClassQuestion) for one in asked.questions.values())
-        features = pooled_features(
-            asked.table, side, asked.block, gaze=gaze, device=study.settings.passes.device
-        )
+        features = _features(study, asked, side)
         known = _strengths(study, asked, side, results)
         for label, question in asked.questions.items():
-            donors = None
-            if labels == "swapped":
-                donors = swapped_labels(question, asked.table, seed=study.settings.seed)
             strength = known.get(question.name)
-            if strength is None and labels == "swapped":
-                # Labels of other clusters would ask for the strongest penalty: no features at all.
-                strength = fit_head(question, features).strength
+            found[label] = fit_head(question, features, strength=strength, rule=FROM_RUN)
+    return found
+
+
+def _swapped(study: Study, side: Side, own: Mapping[str, FittedHead]) -> dict[str, FittedHead]:
+    """The same with labels of other clusters, which by themselves would ask for no features."""
+    found = {}
+    for asked in study.tasks:
+        features = _features(study, asked, side)
+        for label, question in asked.questions.items():
             found[label] = fit_head(
-                question, features, strength=strength, rule=FROM_RUN, donors=donors
+                question,
+                features,
+                strength=own[label].strength,
+                rule=own[label].rule,
+                donors=swapped_labels(question, asked.table, seed=study.settings.seed),
             )
     return found
+
+
+def _features(study: Study, asked: AskedTask, side: Side) -> Features:
+    """The cached features that heads of a task are fitted on."""
+    gaze = not all(isinstance(one, ClassQuestion) for one in asked.questions.values())
+    device = study.settings.passes.device
+    return pooled_features(asked.table, side, asked.block, gaze=gaze, device=device)
 
 
 def _strengths(study: Study, asked: AskedTask, side: Side, results: Path) -> dict[str, float]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from degradation.cache.files import write_atomically
+from degradation.errors import PairingError
 from probes.records import PairCard, Record
 from probes.runs import read_record
 
@@ -27,6 +28,7 @@ __all__ = [
     "SizeNumbers",
     "TaskNumbers",
     "Word",
+    "check_same_batches",
     "products_name",
     "read_conflict",
     "write_conflict",
@@ -270,6 +272,29 @@ class ConflictRecord(Record):
             if (one.name, one.labels) == (name, labels):
                 return one
         raise KeyError((name, labels))
+
+
+def check_same_batches(first: ConflictRecord, second: ConflictRecord) -> None:
+    """Check that two records are about the same batches, so that their sides can be compared.
+
+    Raises:
+        PairingError: Naming the first question whose batches differ, or that only one has.
+    """
+    ours, theirs = ({one.label: one for one in record.questions} for record in (first, second))
+    if (first.batch_size, first.batches) != (second.batch_size, second.batches):
+        raise PairingError(
+            f"Expected the same batches in both records, found {first.batches} of "
+            f"{first.batch_size} rows in {first.model} and {second.batches} of "
+            f"{second.batch_size} in {second.model}. Measure both with the same options."
+        )
+    for label in dict.fromkeys([*ours, *theirs]):
+        digests = [side[label].rows_digest if label in side else None for side in (ours, theirs)]
+        if digests[0] != digests[1]:
+            raise PairingError(
+                f"Expected the same batches of {label} in both records, but {first.model} and "
+                f"{second.model} were asked with different ones, or only one was. Measure both "
+                "with the same tasks, rows, options and seed."
+            )
 
 
 def products_name(side: str, labels: Labels = "own") -> str:

@@ -22,7 +22,7 @@ from probes.conflict.models import adam_scale, encoder_models
 from probes.conflict.numbers import recompute
 from probes.conflict.objectives import Passes
 from probes.conflict.products import read_products
-from probes.conflict.records import RECORD, read_conflict
+from probes.conflict.records import RECORD, check_same_batches, read_conflict
 from probes.conflict.run import conflict_pair
 from probes.conflict.study import Settings, open_study
 from probes.problems import Features
@@ -117,6 +117,19 @@ def test_every_number_follows_from_the_scalar_products(record):
         assert file["losses"].shape == (5, 5)
 
 
+def test_records_of_other_batches_are_not_compared(record):
+    made, _ = record
+    check_same_batches(made, made)
+    for changed, words in (
+        ({"batches": 6}, "found 5 of 4 rows in tiny and 6 of 4"),
+        ({"questions": made.questions[1:]}, "batches of still/tone"),
+        ({"questions": (made.questions[0].model_copy(update={"rows_digest": "other"}),
+                        *made.questions[1:])}, "batches of still/tone"),
+    ):  # fmt: skip
+        with pytest.raises(PairingError, match=words):
+            check_same_batches(made, made.model_copy(update=changed))
+
+
 def test_losses_are_those_of_the_probe_on_the_rows_of_the_batches(root, record, tmp_path):
     made, _ = record
     study, _ = models(root, tmp_path, still_gaze_and_clip())
@@ -191,7 +204,7 @@ def test_bfloat16_passes_agree_within_their_precision(root, tmp_path):
     assert max(head.drift for head in narrow.heads()) > max(head.drift for head in wide.heads())
 
 
-@pytest.mark.parametrize("pool", ["max", "grid:2x2"])
+@pytest.mark.parametrize("pool", ["max", pytest.param("grid:2x2", marks=pytest.mark.slow)])
 def test_other_poolings_give_the_features_of_the_cache(tmp_path, pool):
     tasks = [drawn_task("clip", frames=2, n=24)]
     root = extracted(tmp_path / "cache", tasks, protocol=Protocol(pool=pool))
@@ -341,6 +354,7 @@ def test_other_weights_than_those_of_the_cache_are_refused(root, tmp_path, monke
         run(root, tmp_path, [drawn_task("still")])
 
 
+@pytest.mark.slow
 def test_tasks_of_other_protocols_and_poolings_without_gradient_are_refused(tmp_path):
     still, _, clip = still_gaze_and_clip()
     root = extracted(tmp_path / "cache", [still])
