@@ -1,6 +1,8 @@
 """The frozen language model and its tokenizer, from the package, a folder or the hub."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging
 
 from degradation.encoders.checkpoint.network import explanation
 from degradation.encoders.shipped import tiny_folder
@@ -130,7 +133,8 @@ def _place(name: str) -> str:
 def _loaded(loader: Any, place: str, name: str, **options: object) -> Any:
     """What a loader of transformers reads, its errors in plain words; never with remote code."""
     try:
-        return loader.from_pretrained(place, trust_remote_code=False, **options)
+        with _quiet() if Path(place).is_dir() else nullcontext():
+            return loader.from_pretrained(place, trust_remote_code=False, **options)
     except OSError as error:
         if Path(place).is_dir():
             raise WeightsError(f"{name} cannot be read: {_first(error)}") from error
@@ -140,6 +144,18 @@ def _loaded(loader: Any, place: str, name: str, **options: object) -> Any:
             f"Expected a causal language model that this transformers knows, but {name} cannot be "
             f"loaded: {_first(error)} Name another model; code from repositories is never run."
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars: what lies on disk is read at once, and downloads are another matter."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _cause(error: Exception) -> Exception:

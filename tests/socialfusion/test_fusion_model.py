@@ -162,8 +162,8 @@ def test_a_picture_is_learned_by_heart(make_model, make_batch, questions, attent
     model = make_model(attention=attention, heatmap_size=64).train()
     gaze = replace(make_batch(questions["gaze"], 1), points=torch.tensor([[[0.8, 0.3]]]))
     relation = replace(make_batch(questions["relation"], 1), labels=torch.tensor([1]))
-    optimiser = torch.optim.AdamW(model.trained_parameters().values(), lr=2e-2)
-    for _ in range(30):
+    optimiser = torch.optim.AdamW(model.trained_parameters().values(), lr=1e-2)
+    for _ in range(60):
         optimiser.zero_grad()
         (model(gaze).mean() + model(relation).mean()).backward()
         optimiser.step()
@@ -174,6 +174,20 @@ def test_a_picture_is_learned_by_heart(make_model, make_batch, questions, attent
         assert abs(row - 0.3 * 64) < 11
         assert model.scores(relation)[0].exp()[1] > 0.7  # a mean over tokens is milder than a sum
     assert model.generate_answers(relation) == ["good friends"]
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_half_precision_gives_the_same_to_its_rounding(
+    make_model, make_batch, questions, autocast: bool
+) -> None:
+    half = make_model(language_model_dtype="bfloat16")
+    assert {one.dtype for one in half.trained_parameters().values()} == {torch.float32}
+    for question in questions.values():
+        batch = make_batch(question)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            loss = half(batch)
+        loss.mean().backward()
+        torch.testing.assert_close(loss, make_model()(batch), atol=0.1, rtol=0.01)
 
 
 def test_what_the_model_was_not_made_for_is_refused(make_model, make_batch, questions) -> None:

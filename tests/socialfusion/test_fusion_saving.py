@@ -1,6 +1,7 @@
 """One folder holds all that was trained, nothing frozen, and comes back bit for bit."""
 
 import json
+import warnings
 
 import pytest
 import torch
@@ -58,7 +59,8 @@ def test_peft_loads_the_adapter_on_the_bare_language_model(saved) -> None:
     model, folder = saved
     bare = load_language("tiny").model
     plain = bare(input_ids=torch.tensor([[1, 7, 105]])).logits
-    with pytest.warns(FutureWarning, match="is_gradient_checkpointing"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft 0.21 with transformers 5.24
         adapted = PeftModel.from_pretrained(bare, str(folder / "adapter"))
     logits = adapted(input_ids=torch.tensor([[1, 7, 105]])).logits
     assert torch.equal(logits, model.causal(input_ids=torch.tensor([[1, 7, 105]])).logits)
