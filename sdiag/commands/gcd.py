@@ -1,6 +1,8 @@
 """`sdiag gcd`: where the questions pull the encoder in opposite directions."""
 
+import logging
 import os
+from collections import Counter
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from probes.conflict.records import ConflictRecord, Interval
 
 __all__ = ["EXAMPLES", "gcd"]
+
+log = logging.getLogger(__name__)
 
 EXAMPLES = (
     "Examples:  sdiag gcd  |  sdiag gcd --model tiny --batches 16  |  "
@@ -140,6 +144,7 @@ def gcd(
     """
     import torch
 
+    from degradation.errors import ConfigError
     from degradation.tasks.registry import get_task
     from probes.conflict.objectives import Passes
     from probes.conflict.run import conflict_pair
@@ -163,22 +168,29 @@ def gcd(
     tasks: dict[str, list[str]] = {}
     for pair, name in cached_pairs(cache, list(roots) or None, model):
         tasks.setdefault(pair, []).append(name)
-    records = [
-        conflict_pair(
-            cache,
-            [get_task(name, data_root=roots.get(name, data_root)) for name in names],
-            pair,
-            results=results,
-            settings=settings,
-            weights=weights,
-            offline=offline,
-        )
-        for pair, names in tasks.items()
-    ]
-    data = [summary(one) for one in records]
-    texts = [conflict_table(one) for one in records]
+    records, skipped = {}, []
+    for pair, names in tasks.items():
+        try:
+            records[pair] = conflict_pair(
+                cache,
+                [get_task(name, data_root=roots.get(name, data_root)) for name in names],
+                pair,
+                results=results,
+                settings=settings,
+                weights=weights,
+                offline=offline,
+            )
+        except ConfigError as error:  # by default, whatever can be measured
+            if model is not None or len(tasks) == 1:
+                raise
+            log.warning("%s is left out: %s", pair, error)
+            skipped.append(error)
+    if not records:
+        raise skipped[0]
+    data = [summary(one) for one in records.values()]
+    texts = [conflict_table(one) for one in records.values()]
     if measured is not None:
-        beside = compare(dict(zip(tasks, records, strict=True)), measured, results)
+        beside = compare(records, measured, results)
         data += [one.model_dump(mode="json") for one in beside]
         texts += [against_text(one) for one in beside]
     emit(data, "\n\n".join(texts), as_json=json)
@@ -195,12 +207,11 @@ def summary(record: "ConflictRecord") -> dict[str, Any]:
 
 
 def conflict_table(record: "ConflictRecord") -> str:
-    """All pairs of questions on all parameters, as aligned text."""
-    sides = record.sides
+    """All pairs of questions on all parameters, as aligned text; of swapped labels the words."""
+    sides = [side for side in record.sides if side.labels == "own"]
     header = ["questions"]
     for side in sides:
-        name = side.name if side.labels == "own" else f"{side.name}, swapped labels"
-        header += [f"GCD {name}", "", "raw", "floor"]
+        header += [f"GCD {side.name}", "", "raw", "floor"]
     changes = {
         (one.first, one.second): one.cosine
         for one in record.changes
@@ -227,6 +238,11 @@ def conflict_table(record: "ConflictRecord") -> str:
         f"{record.batch_size} rows of {record.split}, gradients of {record.parameters}. Above 1 is "
         "conflict; noise alone is the floor."
     )
+    for side in record.sides:
+        if side.labels == "swapped":
+            words = Counter(one.word for one in side.pairs if one.part == "all")
+            tally = ", ".join(f"{count} {word}" for word, count in sorted(words.items()))
+            lines.append(f"With swapped labels, {side.name}: {tally}.")
     return "\n".join([about, *lines])
 
 

@@ -50,9 +50,10 @@ def call(world, *arguments, results="results"):
 
 
 def test_prints_every_pair_with_noise_taken_out_and_writes_the_record(world):
-    done = call(world)
+    done = call(world, "--swapped-labels")
     assert done.exit_code == 0, done.output
     assert "2 questions, 4 batches of 4 rows of test, gradients of encoder" in done.stdout
+    assert "With swapped labels, post: 1 " in done.stdout
     (line,) = [line for line in done.stdout.splitlines() if " x " in line]
     record = read_conflict(world / "results" / "tiny")
     own = record.side("pre").pair(*(f"{name}/label" for name in names(world)))
