@@ -118,10 +118,12 @@ def _counts(side: SideRecord, pairs: Sequence[Asked]) -> str:
     found = measured_on(side)
     own = [found[pair.key, WHOLE] for pair in pairs]
     words = [one.word for one in own]
-    said = [f"{words.count(word)} {phrase}" for word, phrase in PHRASES.items() if word in words]
+    said = {word: f"{words.count(word)} {phrase}" for word, phrase in PHRASES.items()}
     unbounded = sum(one.cosine is not None and not bounded(one.cosine) for one in own)
-    open_ends = f" ({unbounded} with an open interval)" if unbounded else ""
-    return ", ".join(said) + open_ends
+    if unbounded:
+        how_many = "all" if unbounded == words.count("unclear") else str(unbounded)
+        said["unclear"] += f" ({how_many} with an open interval)"
+    return ", ".join(text for word, text in said.items() if word in words)
 
 
 def _changed(record: ConflictRecord, sides: Sequence[SideRecord], pairs: Sequence[Asked]) -> str:

@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from matplotlib.markers import MarkerStyle
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.path import Path as Path2D
-from matplotlib.patheffects import withStroke
 from matplotlib.textpath import TextPath
 
 from probes.conflict.records import Change, Interval, PairNumbers
@@ -57,7 +56,8 @@ def draw_cell(
         axes.text(
             place[0] + 0.5, place[1] + 0.48, _text(number, sure), ha="center", va="center",
             color=ink, fontsize=text, linespacing=1.05, zorder=5,
-            path_effects=[withStroke(linewidth=3, foreground=colour)],
+            # A patch behind the number keeps the hatching off it.
+            bbox=None if sure else {"facecolor": colour, "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from reports.conflict_pairs import (
     WHOLE,
     Asked,
     asked_pairs,
+    bounded,
     changes_between,
     compared_sides,
     cosine_interval,
@@ -94,7 +95,7 @@ def explanations_section(
     return "\n\n".join(
         (
             explanations_sentence(findings),
-            table(("Explanation", "", "Evidence"), rows),
+            table(("Explanation", "Finding", "Evidence"), rows),
             RULES,
             *_foretells(conflict),
         )
@@ -175,9 +176,12 @@ def _share(found: Sequence[PairNumbers]) -> str:
 
 
 def _mean(found: Sequence[PairNumbers]) -> str:
-    """The mean corrected cosine, of the pairs that have one."""
-    known = [one.cosine.value for one in found if one.cosine is not None]
-    return f" (mean corrected cosine {two_places(fmean(known))})" if known else ""
+    """The mean corrected cosine of the pairs in which it can be told from noise."""
+    known = [one.cosine.value for one in found if one.cosine and bounded(one.cosine)]
+    if not known:
+        return " (none can be told from noise)"
+    of = f" of {len(known)} that can be told from noise" if len(known) < len(found) else ""
+    return f" (mean corrected cosine{of} {two_places(fmean(known))})"
 
 
 def _conflict_word(record: ConflictRecord, pairs: Sequence[Asked]) -> tuple[str, str]:
@@ -195,9 +199,9 @@ def _conflict_word(record: ConflictRecord, pairs: Sequence[Asked]) -> tuple[str,
     fell = [pair for pair, one in fall.items() if _below_zero(one, widened)]
     if apart or fell:
         return SUPPORTED, " ".join(_reasons(apart, after, fell, fall))
-    unknown = len(pairs) - sum(number is not None for number in after.values())
+    unknown = len(pairs) - sum(bounded(number) for number in after.values())
     if unknown:
-        return OPEN, f"{unknown} of {len(pairs)} social pairs are below the floor."
+        return OPEN, f"{unknown} of {len(pairs)} social pairs cannot be told from noise."
     if len(known) == len(after) + len(fall) and all(_no_room(number) for number in known):
         return REFUSED, "No social pair conflicts or came to, and there is no room for it."
     return OPEN, "No social pair conflicts for certain, but the intervals leave room for it."

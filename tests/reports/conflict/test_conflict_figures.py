@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from probes.conflict.records import ConflictRecord
+from probes.conflict.records import ConflictRecord, Interval
 from reports import (
     conflict_figure,
     conflict_parts_figure,
@@ -122,6 +122,21 @@ def test_raw_number_and_floor_by_batch_size(
     assert data[data.side == "pre"].corrected.isna().all()
     bold = [line for line in drawn[0].axes[1].lines if line.get_marker() == "s"]
     np.testing.assert_allclose(bold[0].get_ydata(), post.raw)
+
+
+def test_what_has_no_bound_has_no_colour_and_no_curve(
+    make_conflict: Make, tmp_path: Path, drawn: list[Figure]
+) -> None:
+    record = make_conflict(names=("post",), questions={"a/x": True, "b/y": True})
+    loose = Interval(value=-0.7, low=None, high=None)
+    (side,) = record.sides
+    pairs = tuple(one.model_copy(update={"cosine": loose}) for one in side.pairs)
+    record = record.model_copy(update={"sides": (side.model_copy(update={"pairs": pairs}),)})
+    conflict_figure.conflict_figure(record, tmp_path / "map", NOTES)
+    (cell,) = [patch for patch in drawn[0].axes[0].patches if patch.get_hatch()]
+    assert cell.get_facecolor() == (1, 1, 1, 1)
+    png = conflict_sizes_figure.sizes_figure(record, asked_pairs(record), tmp_path / "s", NOTES)
+    assert pd.read_csv(png.with_suffix(".csv")).corrected.isna().all()
 
 
 def test_every_step_is_drawn(make_conflict: Make, tmp_path: Path, drawn: list[Figure]) -> None:

@@ -105,6 +105,21 @@ def test_everything_below_floor(make_conflict: Make, undrawn: list, tmp_path: Pa
     assert "No change can be told" in text
 
 
+def test_open_intervals_are_no_finding(make_conflict: Make, undrawn: list, tmp_path: Path) -> None:
+    record = make_conflict(questions=SOCIAL)
+    loose = Interval(value=-0.7, low=None, high=None)
+    sides = [
+        side.model_copy(
+            update={"pairs": tuple(one.model_copy(update={"cosine": loose}) for one in side.pairs)}
+        )
+        for side in record.sides
+    ]
+    text = conflict_section(record.model_copy(update={"sides": tuple(sides)}), tmp_path, NOTES)
+    assert "pre: 1 unclear (all with an open interval); post: 1 unclear (all" in text
+    assert "cannot be told from noise: of conflict nothing is known yet" in text
+    assert row_of(text, "x × y")[3] == "−0.70 (open)"
+
+
 def test_steps_of_a_model_that_is_no_pair(
     make_conflict: Make, undrawn: list, tmp_path: Path
 ) -> None:

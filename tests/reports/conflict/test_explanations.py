@@ -138,6 +138,18 @@ def test_control_pairs_neither_support_nor_hide(make_conflict: Make) -> None:
         "Post: 2 of 15 social pairs conflict (mean corrected cosine 0.00); 0 of 18 pairs with a "
         "control conflict (mean corrected cosine +0.05)."
     )
+    assert (
+        "Pre: 0 of 15 social pairs conflict (mean corrected cosine of 10 that can be told"
+        in (full.evidence[2])
+    )
+
+
+def test_cosines_that_cannot_be_told_from_noise_have_no_mean(make_conflict: Make) -> None:
+    found = with_numbers(make_conflict(questions=TWO), Interval(value=-0.9, low=None, high=None))
+    finding = conflict_finding(found)
+    assert finding.word == "undecided"
+    assert finding.evidence[0] == "1 of 1 social pairs cannot be told from noise."
+    assert "0.9" not in " ".join(finding.evidence)
 
 
 def test_what_was_not_measured_is_named_with_its_command(cells: list[Cell]) -> None:
