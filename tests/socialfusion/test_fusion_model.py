@@ -156,7 +156,7 @@ def test_generated_answers_are_the_likeliest_words(
     assert model.generate_answers(batch) == expected
 
 
-@pytest.mark.parametrize("attention", ["causal", "prefix"])
+@pytest.mark.parametrize("attention", ["causal", pytest.param("prefix", marks=pytest.mark.slow)])
 def test_a_picture_is_learned_by_heart(make_model, make_batch, questions, attention) -> None:
     # One picture with a point, one with a class: enough to see that losses lead to answers.
     model = make_model(attention=attention, heatmap_size=64).train()
