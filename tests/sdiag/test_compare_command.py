@@ -4,10 +4,10 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import Result
 from typer.testing import CliRunner
 
 from degradation.errors import ConfigError, DataError
@@ -94,7 +94,7 @@ def today(tmp_path: Path, wrong: Sequence[int], **changes: object) -> Path:
     )  # fmt: skip
 
 
-def run(*arguments: object) -> Result:
+def run(*arguments: object) -> Any:
     return CliRunner().invoke(app, ["compare", *map(str, arguments)])
 
 
