@@ -1,7 +1,5 @@
 """What the benchmarks of SocialFusion share: models with random weights, batches, and a step."""
 
-import time
-
 import torch
 from accelerate import Accelerator
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -98,15 +96,6 @@ def step(own, asked, batch):
     """One step of training, from a batch on the host to new weights."""
     draw = Draw(asked.label, batch.labels.numpy(), 0, 1.0)
     own.take(0, [draw], [batch], rate=1e-6, halt=False)
-
-
-def seconds(run, device="cpu"):
-    """Wall time of a call."""
-    wait(device)
-    started = time.perf_counter()
-    run()
-    wait(device)
-    return time.perf_counter() - started
 
 
 def wait(device):
