@@ -6,11 +6,13 @@ expected distance (`probes.gaze.decode`), from sums over squares of 4 x 4 cells.
 are what the predictions file keeps.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from jaxtyping import Float32, Int64
 
 from degradation.errors import DataError
@@ -20,9 +22,8 @@ from probes.metrics import ClassOutcome, Metric, evaluate, resolve
 from probes.questions import Prediction
 from probes.records import Estimate
 from probes.summary import summarise
-from socialfusion.batch import Batch
 from socialfusion.heatmap import heatmap_probabilities
-from socialfusion.model import SocialFusion
+from socialfusion.learner import Learner, QuestionBatch
 from socialfusion.place import Place
 from socialfusion.records import PROBE, Generated
 from socialfusion.samples import QuestionSamples
@@ -32,6 +33,7 @@ __all__ = ["generated", "look", "metrics_of", "predict", "prior", "scored"]
 GAZE_CELLS = (16, 16)
 """Cells of a gaze map in the predictions file."""
 
+Answer = TypeVar("Answer")
 Rows = Int64[np.ndarray, " k"]
 
 
@@ -43,7 +45,7 @@ def metrics_of(samples: QuestionSamples) -> list[Metric]:
 
 
 def predict(
-    model: SocialFusion, samples: QuestionSamples, rows: Rows, place: Place, *, batch_size: int
+    model: Learner, samples: QuestionSamples, rows: Rows, place: Place, *, batch_size: int
 ) -> Prediction:
     """What the model says of some rows.
 
@@ -57,14 +59,13 @@ def predict(
     Raises:
         DataError: The model gives numbers that are not finite.
     """
-    answer = model.heatmaps if samples.question.kind == "gaze" else model.scores
-    parts = []
-    for batch in _batches(samples, rows, place, batch_size):
-        with torch.inference_mode(), place.arithmetic():
-            raw = answer(batch).float()
-        scores = heatmap_probabilities(raw).flatten(1) if raw.ndim == 3 else raw.softmax(dim=1)
-        parts.append(scores.cpu().numpy())
-    scores = np.concatenate(parts)
+    gaze = samples.question.kind == "gaze"
+
+    def answer(batch: QuestionBatch) -> np.ndarray:
+        raw = (model.heatmaps if gaze else model.scores)(batch).float()
+        return (heatmap_probabilities(raw).flatten(1) if gaze else raw.softmax(1)).cpu().numpy()
+
+    scores = np.concatenate(_asked(answer, samples, rows, place, batch_size))
     if not np.isfinite(scores).all():
         bad = int((~np.isfinite(scores).all(axis=1)).argmax())
         raise DataError(
@@ -75,11 +76,22 @@ def predict(
     return _prediction(samples, rows, scores)
 
 
-def _batches(
-    samples: QuestionSamples, rows: Rows, place: Place, batch_size: int
-) -> Iterator[Batch]:
-    for start in range(0, len(rows), batch_size):
-        yield place.put(samples.batch(rows[start : start + batch_size]))
+def _asked(
+    ask: Callable[[QuestionBatch], Answer],
+    samples: QuestionSamples,
+    rows: Rows,
+    place: Place,
+    batch_size: int,
+) -> list[Answer]:
+    """What is answered to every batch of some rows, in order; processes share the batches."""
+    starts = range(0, len(rows), batch_size)
+    own: list[tuple[int, Answer]] = []
+    for start in starts[place.rank :: place.count]:
+        batch = place.put(samples.batch(rows[start : start + batch_size]))
+        with torch.inference_mode(), place.arithmetic():
+            own.append((start, ask(batch)))
+    every = own if place.count == 1 else gather_object(own)
+    return [answer for _, answer in sorted(every, key=lambda one: one[0])]
 
 
 def _prediction(
@@ -174,7 +186,7 @@ def scored(
 
 
 def look(
-    model: SocialFusion,
+    model: Learner,
     questions: Mapping[str, QuestionSamples],
     place: Place,
     *,
@@ -196,11 +208,10 @@ def look(
     losses, values = {}, {}
     for label, chosen in rows.items():
         samples = questions[label]
-        parts = []
-        for batch in _batches(samples, chosen, place, batch_size):
-            with torch.inference_mode(), place.arithmetic():
-                parts.append(model(batch).float().cpu())
-        losses[label] = float(torch.cat(parts).double().mean())
+        parts = _asked(
+            lambda batch: model(batch).float().cpu().numpy(), samples, chosen, place, batch_size
+        )
+        losses[label] = float(np.concatenate(parts).mean(dtype=np.float64))
         prediction = predict(model, samples, chosen, place, batch_size=batch_size)
         value = float(evaluate(metrics_of(samples)[0], prediction.outcome)[0])
         values[label] = None if np.isnan(value) else value
@@ -208,7 +219,7 @@ def look(
 
 
 def generated(
-    model: SocialFusion,
+    model: Learner,
     samples: QuestionSamples,
     rows: Rows,
     place: Place,
@@ -225,10 +236,8 @@ def generated(
         batch_size: Rows at once.
     """
     answers = [text.strip() for text in samples.question.answers]
-    texts: list[str] = []
-    for batch in _batches(samples, rows, place, batch_size):
-        with torch.inference_mode(), place.arithmetic():
-            texts += [text.strip() for text in model.generate_answers(batch)]
+    parts = _asked(model.generate_answers, samples, rows, place, batch_size)
+    texts = [text.strip() for part in parts for text in part]
     labels = samples.task.table.labels[samples.question.name][rows]
     right = [text == answers[label] for text, label in zip(texts, labels.tolist(), strict=True)]
     prediction = predict(model, samples, rows, place, batch_size=batch_size)

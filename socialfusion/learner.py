@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from socialfusion.questions import Question
 __all__ = ["Learner", "QuestionBatch"]
 
 
+@runtime_checkable
 class QuestionBatch(Protocol):
     """A micro-batch of one question, in whatever form its model reads."""
 
@@ -25,6 +26,7 @@ class QuestionBatch(Protocol):
         ...
 
 
+@runtime_checkable
 class Learner(Protocol):
     """A torch module that answers questions: `SocialFusion`, or a fine-tuned `Vlm`."""
 

@@ -13,7 +13,7 @@ from probes.summary import METHOD
 from socialfusion.assemble import encoder_card
 from socialfusion.evaluate import generated, metrics_of, predict, prior, scored
 from socialfusion.frozen import combined
-from socialfusion.model import SocialFusion
+from socialfusion.learner import Learner
 from socialfusion.records import (
     PROBE,
     FrozenDigests,
@@ -63,7 +63,7 @@ def outcome(
     undefined: dict[str, str] = {}
     written = []
     first = next(iter(questions.values())).task
-    encoder = encoder_card(first)
+    encoder = encoder_card(first, model)
     language = LanguageModelCard(name=settings.language_model, digest=combined(before))
     for label, one in questions.items():
         answers = predict(model, one, one.test, place, batch_size=loop.batch_size)
@@ -192,7 +192,7 @@ def _signature(
     )
 
 
-def _trained(model: SocialFusion, step: int, *, best: bool) -> Trained:
+def _trained(model: Learner, step: int, *, best: bool) -> Trained:
     """What was trained, in numbers."""
     counts: dict[str, int] = {}
     sha = hashlib.sha256()

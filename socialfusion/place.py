@@ -2,12 +2,14 @@
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
-from socialfusion.batch import Batch
-
 __all__ = ["Place"]
+
+AnyBatch = TypeVar("AnyBatch")
+"""Any kind of batch that has `to`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +19,16 @@ class Place:
     Attributes:
         device: Of the model.
         dtype: Of its arithmetic: float32, or bfloat16 under autocast.
+        rank: Number of this process.
+        count: Number of processes, which share what is not trained on.
     """
 
     device: torch.device
     dtype: torch.dtype = torch.float32
+    rank: int = 0
+    count: int = 1
 
-    def put(self, batch: Batch) -> Batch:
+    def put(self, batch: AnyBatch) -> AnyBatch:
         """A batch on the device; its tokens stay as they are stored, the model widens them."""
         return batch.to(self.device)
 

@@ -106,6 +106,13 @@ class FusionSettings(Record):
     """Whether tokens are computed from the pictures at every step."""
     augment: bool = False
     """Whether pictures are flipped and cut at random, which needs `online`."""
+    vlm: bool = False
+    """Whether `language_model` is a Qwen2-VL that is fine-tuned itself, in place of SocialFusion;
+    of the encoder then nothing is used but the rows of its cache."""
+    train_vision: bool = False
+    """Whether its vision tower is trained, too."""
+    max_pixels: int = 576 * 28 * 28
+    """Largest area of a picture as it sees it."""
 
 
 class FusionEncoder(Record):
@@ -212,8 +219,8 @@ class Generated(Record):
 class FrozenDigests(Record):
     """Proof that frozen parts stayed frozen: digests before training and after it.
 
-    Tokens that come from the cache are not computed in the run: the encoder's digest is then the
-    one that the cache was made with, both times.
+    The encoder's is that of the cache, `EncoderInfo.digest`. Where it computes in the run, every
+    tensor of it was compared before and after; where tokens come from the cache, it is not loaded.
     """
 
     language_model_before: str

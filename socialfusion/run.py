@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from torch import nn
 
 from degradation.cache.files import locked
 from degradation.device import check_device
@@ -27,8 +28,9 @@ from socialfusion.checkpoint import (
     remove_leftovers,
     write_folder,
 )
-from socialfusion.frozen import check_frozen
-from socialfusion.model import SocialFusion
+from socialfusion.frozen import check_frozen, frozen_digests
+from socialfusion.learner import Learner
+from socialfusion.online import Online, load_online
 from socialfusion.outcome import outcome
 from socialfusion.place import Place
 from socialfusion.records import (
@@ -41,9 +43,12 @@ from socialfusion.records import (
 )
 from socialfusion.samples import QuestionSamples
 from socialfusion.signals import asked_to_stop
-from socialfusion.sources import default_memory, open_tasks
+from socialfusion.sources import default_memory, encoder_name, open_tasks
 from socialfusion.stepping import Stepper, aggregator_of, optimiser_of
 from socialfusion.train import Loop
+from socialfusion.vlm.assemble import pictured
+from socialfusion.vlm.model import Vlm
+from socialfusion.vlm.samples import open_rows
 
 __all__ = ["Machine", "train_socialfusion"]
 
@@ -111,19 +116,30 @@ def train_socialfusion(
         complete, state = _earlier(folder, settings, resume=resume)
         if complete is not None:
             return complete
-        tasks = open_tasks(
-            cache,
-            settings.encoder,
-            settings.tasks,
-            block=settings.block,
-            row_list=settings.row_list,
-            memory=default_memory() if machine.memory is None else machine.memory,
-        )
+        online = None
+        if settings.online:
+            name = encoder_name(cache, settings.encoder, settings.tasks[0])
+            online = load_online(name, place, data_root or {})
+        if settings.vlm:
+            tasks = open_rows(cache, settings.encoder, settings.tasks, row_list=settings.row_list)
+        else:
+            tasks = open_tasks(
+                cache,
+                settings.encoder,
+                settings.tasks,
+                block=settings.block,
+                row_list=settings.row_list,
+                memory=default_memory() if machine.memory is None else machine.memory,
+                online=online,
+            )
         questions = gathered(tasks, settings)
         _check_shares(questions, settings, accelerator.num_processes)
         last = None if state is None else checkpoints(folder)[state.step]
         model = built(questions, settings) if last is None else resumed(last, state, questions)
+        if isinstance(model, Vlm):
+            questions = pictured(questions, model, data_root)
         before = model.language_digests()
+        seeing = _tower_digests(online)
         if state is not None:
             check_frozen(state.language_model_digests, before)
         model.to(place.device)
@@ -147,12 +163,19 @@ def train_socialfusion(
         model.eval()
         after = model.language_digests()
         check_frozen(before, after)
+        check_frozen(seeing, _tower_digests(online))
         record, predictions = outcome(run, loop, before, after, best=best, generate=generate)
         if accelerator.is_main_process:
             write_folder(folder / FINAL, model.save_pretrained)
             write_fusion(folder, record, predictions)
         accelerator.wait_for_everyone()
         return record
+
+
+def _tower_digests(online: Online | None) -> dict[str, str]:
+    """Of an encoder that computes in this run; one that does not cannot change."""
+    tower = None if online is None else online.encoder
+    return frozen_digests(tower) if isinstance(tower, nn.Module) else {}
 
 
 def _accelerator(
@@ -165,7 +188,7 @@ def _accelerator(
     accelerator = Accelerator(cpu=cpu, log_with=machine.tracker, project_dir=folder)
     alone = accelerator.num_processes == 1
     device = torch.device(machine.device) if alone else accelerator.device
-    return accelerator, Place(device, dtype)
+    return accelerator, Place(device, dtype, accelerator.process_index, accelerator.num_processes)
 
 
 def _earlier(
@@ -205,7 +228,7 @@ def _check_shares(
 
 
 def _loop(
-    model: SocialFusion,
+    model: Learner,
     questions: Mapping[str, QuestionSamples],
     settings: FusionSettings,
     folder: Path,
@@ -232,7 +255,7 @@ def _loop(
         "rows": {label: one.rows_digest() for label, one in questions.items()},
         "language_model_digests": dict(before),
     }
-    ahead = not all(one.task.tokens.held is not None for one in questions.values())
+    ahead = any(one.task.tokens.slow for one in questions.values())
     return Loop(
         stepper=stepper,
         questions=questions,

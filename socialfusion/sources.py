@@ -12,10 +12,11 @@ from degradation.cache import PairEntry, pairs
 from degradation.cache.schema import KEY, features_folder
 from degradation.errors import CacheError, ConfigError, PairingError
 from probes.table import Table, open_pair
+from socialfusion.online import Online
 from socialfusion.samples import TaskSamples, frame_boxes
 from socialfusion.tokens import CachedTokens, cached_tokens
 
-__all__ = ["default_memory", "find_side", "open_tasks", "token_scale"]
+__all__ = ["default_memory", "encoder_name", "find_side", "open_tasks", "token_scale"]
 
 SCALE_ROWS = 64
 """Rows of each task whose tokens say how large tokens are."""
@@ -56,6 +57,13 @@ def find_side(root: Path, encoder: str, task: str) -> tuple[str, Side]:
     )
 
 
+def encoder_name(root: Path, encoder: str, task: str) -> str:
+    """Name of the encoder itself behind `PAIR:SIDE`; arguments and errors as for `find_side`."""
+    pair, side = find_side(root, encoder, task)
+    entry = next(one for one in pairs(root) if (one.task, one.pair) == (task, pair))
+    return _encoder_of(root, entry, side)
+
+
 def _encoder_of(root: Path, entry: PairEntry, side: Side) -> str:
     """Name of the encoder behind a side, from the key of its cache alone."""
     path = features_folder(root, getattr(entry, side)) / KEY
@@ -73,6 +81,7 @@ def open_tasks(
     block: int | None,
     row_list: str = "",
     memory: float,
+    online: Online | None = None,
 ) -> tuple[TaskSamples, ...]:
     """The rows of tasks with the tokens of one encoder, in the order given.
 
@@ -85,6 +94,7 @@ def open_tasks(
         row_list: Name of the row lists that choose rows; empty for all.
         memory: Bytes of token maps that may be held; those of the tasks that come too late stay on
             disk.
+        online: What computes tokens in place of the cache.
 
     Raises:
         CacheError: Features or token maps are missing.
@@ -102,8 +112,8 @@ def open_tasks(
         table, entry = open_pair(root, task, pair, row_list=row_list)
         chosen = _block(table, entry, side) if block is None and not found else block
         chosen = found[0].block if chosen is None else chosen
-        tokens = _tokens(table, side, chosen)
-        if tokens.nbytes <= memory:
+        tokens = online.tokens(table, side, chosen) if online else _tokens(table, side, chosen)
+        if isinstance(tokens, CachedTokens) and tokens.nbytes <= memory:
             memory -= tokens.nbytes
             tokens = tokens.in_memory()
         found.append(TaskSamples(table, entry, side, chosen, frame_boxes(table), tokens))

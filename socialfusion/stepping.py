@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from degradation.errors import ConfigError
 from probes.statistics.bootstrap import stream
-from socialfusion.batch import Batch
+from socialfusion.learner import Learner, QuestionBatch
 from socialfusion.mixing import Draw
-from socialfusion.model import SocialFusion
 from socialfusion.place import Place
 from socialfusion.records import FusionSettings
 
@@ -101,7 +100,7 @@ class Stepper:
         aggregator: Combines the gradients of the questions; None for their mean.
     """
 
-    model: SocialFusion
+    model: Learner
     parameters: Mapping[str, nn.Parameter]
     optimiser: torch.optim.AdamW
     settings: FusionSettings
@@ -117,7 +116,7 @@ class Stepper:
         self,
         number: int,
         draws: Sequence[Draw],
-        batches: Sequence[Batch],
+        batches: Sequence[QuestionBatch],
         *,
         rate: float,
         halt: bool,

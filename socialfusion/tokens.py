@@ -40,6 +40,16 @@ class Seen:
 class Tokens(Protocol):
     """A source of tokens."""
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one row, (v, d)."""
+        ...
+
+    @property
+    def slow(self) -> bool:
+        """Whether it is worth threads that read ahead."""
+        ...
+
     def see(
         self, rows: Rows, boxes: Boxes, points: Points, rng: np.random.Generator | None
     ) -> Seen:
@@ -115,6 +125,11 @@ class CachedTokens:
     shape: tuple[int, ...]
     dtype: np.dtype
     held: np.ndarray | None = None
+
+    @property
+    def slow(self) -> bool:
+        """Whether rows are read from disk."""
+        return self.held is None
 
     @property
     def nbytes(self) -> int:

@@ -22,9 +22,9 @@ from degradation.cache.files import write_atomically
 from degradation.errors import DataError
 from degradation.pipeline import read_ahead
 from probes.statistics.bootstrap import stream
-from socialfusion.batch import Batch
 from socialfusion.checkpoint import RunState, save_checkpoint, write_folder
 from socialfusion.evaluate import look
+from socialfusion.learner import QuestionBatch
 from socialfusion.mixing import Draw, Mixer
 from socialfusion.records import FusionSettings, LossPoint, ValidationPoint
 from socialfusion.samples import QuestionSamples
@@ -187,10 +187,10 @@ class Loop:
             plans.append((number, draws))
         return plans
 
-    def _batches(self, plans: Sequence[Plan]) -> Iterator[tuple[Plan, list[Batch]]]:
+    def _batches(self, plans: Sequence[Plan]) -> Iterator[tuple[Plan, list[QuestionBatch]]]:
         """This process's share of every step."""
 
-        def read(plan: Plan) -> tuple[Plan, list[Batch]]:
+        def read(plan: Plan) -> tuple[Plan, list[QuestionBatch]]:
             return plan, [self._batch(draw) for draw in plan[1]]
 
         if self.ahead:
@@ -198,7 +198,7 @@ class Loop:
         else:
             yield from map(read, plans)
 
-    def _batch(self, draw: Draw) -> Batch:
+    def _batch(self, draw: Draw) -> QuestionBatch:
         """The share of one draw, its pictures changed by chance if they are to be."""
         rng = None
         if self.settings.augment:
