@@ -40,8 +40,8 @@ def ablate(
         str,
         typer.Argument(
             metavar="SETTING",
-            help="connector-depth, connector-width, encoder, heatmap-weight, lora-rank, box-masks "
-            "or aggregator.",
+            help="connector-depth, connector-width, encoder, heatmap-weight, lora-rank, box-masks, "
+            "aggregator, or frozen (of a VLM's own tower: --set vlm=true).",
         ),
     ],
     value: Annotated[
@@ -99,7 +99,7 @@ def ablate(
     if not leads():
         return
     record = ablation_record(
-        plan, Runs(results, records), name=f"{name}-{record_name(encoder)}", margin=margin
+        plan, Runs(results, records), name=f"{name}-{record_name(settings)}", margin=margin
     )
     write_ablation(results, record)
     emit(record.model_dump(mode="json"), _text(record), as_json=json)

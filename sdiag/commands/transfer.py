@@ -25,6 +25,7 @@ from sdiag.commands.trainings import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from socialfusion.records import FusionSettings
     from socialfusion.transfer.records import Effect, TransferRecord, VariantCard
 
 __all__ = ["EXAMPLES", "effect_table", "record_name", "transfer"]
@@ -77,7 +78,7 @@ def transfer(
     ] = None,
     change: Changes = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the record. Default: that of the encoder.")
+        str | None, typer.Option(help="Name of the record. Default: that of the encoder, as tiny-pre.")
     ] = None,
     margin: Margin = 2.0,
     device: Device = "cpu",
@@ -118,15 +119,16 @@ def transfer(
     if not leads():
         return
     record = transfer_record(
-        name or record_name(encoder), plans, Runs(results, records), margin=margin
+        name or record_name(settings), plans, Runs(results, records), margin=margin
     )
     write_transfer(results, record)
     emit(record.model_dump(mode="json"), _text(record), as_json=json)
 
 
-def record_name(encoder: str) -> str:
-    """A file name for an encoder: `tiny-pre`."""
-    return "".join(one if one.isalnum() or one in "-_." else "-" for one in encoder)
+def record_name(settings: "FusionSettings") -> str:
+    """A file name for what is trained: the encoder, `tiny-pre`, or a VLM that has its own."""
+    name = settings.language_model if settings.vlm else settings.encoder
+    return "".join(one if one.isalnum() or one in "-_." else "-" for one in name)
 
 
 def _text(record: "TransferRecord") -> str:

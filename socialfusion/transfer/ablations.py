@@ -62,6 +62,9 @@ ABLATIONS: Mapping[str, Ablation] = {
         "lora_rank", _scaled("lora_rank", 0.25, 0.5, 2.0), "rank of the language model's adapters"
     ),
     "box-masks": Ablation("box_masks", _fixed(False, True), "whether boxes are added to features"),
+    "frozen": Ablation(
+        "train_vision", _fixed(False, True), "whether a VLM's own tower is trained (vlm=true)"
+    ),
     "aggregator": Ablation(
         "aggregator", _fixed("UPGrad", "PCGrad", "MGDA"), "conflict-aware joint training (TorchJD)"
     ),

@@ -14,6 +14,7 @@ from degradation.errors import ConfigError, PairingError
 from probes.table import open_pair
 from sdiag.cli import app
 from sdiag.commands.transfer import record_name
+from socialfusion.defaults import default_settings
 from socialfusion.transfer.records import ablation_path, read_ablation, read_transfer, transfer_path
 
 SIZES = {"train": 16, "val": 4, "test": 16}
@@ -119,8 +120,11 @@ def test_mistakes_are_said_before_anything_is_trained(trained, folders):
 
 
 def test_records_have_names_that_any_file_system_takes():
-    assert record_name("tiny:pre") == "tiny-pre"
-    assert record_name("open_clip:ViT-L/14") == "open_clip-ViT-L-14"
+    one = default_settings("open_clip:ViT-L/14")
+    assert record_name(default_settings("tiny:pre")) == "tiny-pre"
+    assert record_name(one) == "open_clip-ViT-L-14"
+    vlm = one.model_copy(update={"vlm": True, "language_model": "Qwen/Qwen2-VL"})
+    assert record_name(vlm) == "Qwen-Qwen2-VL"
 
 
 @pytest.mark.slow
