@@ -7,11 +7,15 @@ from degradation.errors import ConfigError
 from socialfusion.checkpoint import RunState
 from socialfusion.config import SocialFusionConfig, check_encoder
 from socialfusion.language import load_tokenizer
+from socialfusion.learner import Learner
 from socialfusion.model import SocialFusion, build
 from socialfusion.questions import questions_of
 from socialfusion.records import FusionEncoder, FusionSettings
 from socialfusion.samples import QuestionSamples, TaskSamples, question_samples
 from socialfusion.sources import token_scale
+from socialfusion.vlm.assemble import built_vlm, check_vlm, tower_card
+from socialfusion.vlm.model import Vlm
+from socialfusion.vlm.saving import load_vlm
 
 __all__ = ["built", "check_settings", "encoder_card", "gathered", "resumed"]
 
@@ -57,6 +61,7 @@ def check_settings(settings: FusionSettings) -> None:
             "Expected equal mixing for an aggregator, which weighs one gradient of each question, "
             f"found {settings.mixing}. Give --mixing equal."
         )
+    check_vlm(settings)
 
 
 def gathered(tasks: Sequence[TaskSamples], settings: FusionSettings) -> dict[str, QuestionSamples]:
@@ -75,8 +80,10 @@ def gathered(tasks: Sequence[TaskSamples], settings: FusionSettings) -> dict[str
     }
 
 
-def encoder_card(task: TaskSamples) -> FusionEncoder:
-    """The frozen encoder behind the tokens."""
+def encoder_card(task: TaskSamples, model: Learner) -> FusionEncoder:
+    """The encoder behind the tokens: the cached one, or the vision tower of a Qwen2-VL."""
+    if isinstance(model, Vlm):
+        return tower_card(model)
     info = task.features.encoder
     return FusionEncoder(
         name=info.name,
@@ -90,13 +97,15 @@ def encoder_card(task: TaskSamples) -> FusionEncoder:
     )
 
 
-def built(questions: dict[str, QuestionSamples], settings: FusionSettings) -> SocialFusion:
+def built(questions: dict[str, QuestionSamples], settings: FusionSettings) -> Learner:
     """A fresh model for these questions.
 
     Raises:
         ConfigError: A question cannot be asked of the language model.
         WeightsError: The language model cannot be had.
     """
+    if settings.vlm:
+        return built_vlm(questions, settings)
     tasks = {one.task.name: one.task for one in questions.values()}
     first = next(iter(tasks.values()))
     info = first.features.encoder
@@ -121,7 +130,7 @@ def built(questions: dict[str, QuestionSamples], settings: FusionSettings) -> So
     return build(config, seed=settings.seed)
 
 
-def resumed(folder: Path, state: RunState, questions: dict[str, QuestionSamples]) -> SocialFusion:
+def resumed(folder: Path, state: RunState, questions: dict[str, QuestionSamples]) -> Learner:
     """The model of a checkpoint, after checking that encoder and rows are still the same.
 
     Args:
@@ -134,9 +143,11 @@ def resumed(folder: Path, state: RunState, questions: dict[str, QuestionSamples]
         PairingError: The tokens come from another encoder.
         WeightsError: The checkpoint is damaged, or the language model is another.
     """
-    model = SocialFusion.from_pretrained(folder)
-    info = next(iter(questions.values())).task.features.encoder
-    check_encoder(model.config, info)
+    if state.settings.vlm:
+        model = load_vlm(folder)
+    else:
+        model = SocialFusion.from_pretrained(folder)
+        check_encoder(model.config, next(iter(questions.values())).task.features.encoder)
     for label, one in questions.items():
         if state.rows.get(label) != one.rows_digest():
             raise ConfigError(
