@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from degradation.encoders.registry import get_pair
 from degradation.errors import ConfigError
 from degradation.tasks.registry import on_disk_tasks
+from probes.conflict.records import ConflictRecord
 from probes.diagnosis.records import DiagnosisRecord
 from probes.diagnosis.settings import QUICK
 from probes.drift.records import DriftRecord
@@ -32,36 +33,45 @@ INTERVAL = (
     "Intervals are Student's t on the jackknife over clusters, paired: leaving out a cluster "
     "leaves it out on both sides"
 )
+AGAIN = (
+    "Every record can be made again. What records do not name is taken for the default: blocks, "
+    "size and arithmetic of the extraction."
+)
 DATA = "DATA"
 """Stands for a folder of pictures in a command; a record does not say where they lay."""
 DEFAULT_PROTOCOL = "paired-native-grid v1"
 
 
 def methods_section(results: Results, *, margin: float, alpha: float) -> str:
-    """The methods as Markdown, without a heading; empty without any run.
+    """The methods as Markdown, without a heading; empty without any record.
 
     Args:
         results: What was read.
         margin: Of equivalence, in points.
         alpha: Level of the tests.
     """
-    if not results.records:
+    lines = list(commands(results))
+    if not lines:
         return ""
     said = [
         *_encoders(results.records),
         _rows(results.records),
         _probes(results.records),
         _statistics(results.records, margin, alpha),
-        _versions((*results.records, *results.analyses)),
+        _versions(_made(results)),
     ]
-    lines = list(commands(results))
-    parts = [" ".join(filter(None, said)), "The records were made by, or can be made again by:"]
+    parts = [" ".join(filter(None, said)), AGAIN]
     parts.append(fenced(lines, "console"))
-    if any(f" {DATA}" in line for line in lines):
+    if any(DATA in line for line in lines):
         parts.append(
             f"{code(DATA)} stands for the folder of the data set, which records do not name."
         )
     return "\n\n".join(parts)
+
+
+def _made(results: Results) -> list[RunRecord | Analysis | ConflictRecord]:
+    """All records, of whatever kind."""
+    return [*results.records, *results.analyses, *(one.record for one in results.conflicts)]
 
 
 def _encoders(records: Sequence[RunRecord]) -> Iterator[str]:
@@ -86,6 +96,8 @@ def _encoders(records: Sequence[RunRecord]) -> Iterator[str]:
 
 def _rows(records: Sequence[RunRecord]) -> str:
     """On which rows, task by task."""
+    if not records:
+        return ""
     said = []
     for label in dict.fromkeys(record.task.label for record in records):
         record = next(one for one in records if one.task.label == label)
@@ -151,7 +163,7 @@ def _statistics(records: Sequence[RunRecord], margin: float, alpha: float) -> st
     )
 
 
-def _versions(records: Sequence[RunRecord | Analysis]) -> str:
+def _versions(records: Sequence[RunRecord | Analysis | ConflictRecord]) -> str:
     """With which software."""
     versions = sorted({one.tool_version for one in records})
     return f"Measured with sdiag {escape(listed(versions))}."
@@ -164,10 +176,20 @@ def commands(results: Results) -> Iterator[str]:
         results: What was read.
     """
     made = (*results.records, *results.analyses)
+    cards: dict[str, PairCard] = {}
     tasks_of: dict[str, list[str]] = {}
-    for one in made:
-        tasks_of.setdefault(one.pair.name, []).append(one.task.name)
-    yield from _features({one.pair.name: one.pair for one in made}, tasks_of)
+    measured = [one.record for one in results.conflicts]
+    for card, tasks in (
+        *((one.pair, [one.task.name]) for one in made),
+        *((one.pair, [asked.task for asked in one.questions]) for one in measured if one.pair),
+    ):
+        cards[card.name] = card
+        tasks_of.setdefault(card.name, []).extend(tasks)
+    tokens = {
+        name: tuple(sorted({one.block for one in results.analyses.where if one.pair.name == name}))
+        for name in cards
+    }
+    yield from _features(cards, tasks_of, tokens)
     for name in sorted({one.task.row_list for one in made} - {""}):
         yield f"# The row lists {_plain(name)}: sdiag audit, with --clean {_plain(name)}"
     for command, kind in (("probe", results.records), *_analyses(results)):
@@ -177,6 +199,31 @@ def commands(results: Results) -> Iterator[str]:
         for models, tasks, options in _merged(alike):
             parts = [*_each("--model", models), *_each("--task", tasks), *options]
             yield shlex.join(["sdiag", command, *parts])
+    yield from map(_conflict, measured)
+
+
+def _conflict(one: ConflictRecord) -> str:
+    """How gradient conflict was measured."""
+    if one.pair is None:
+        return f"# Gradient conflict of the model {_plain(one.model)}: sdiag gcd"
+    tasks = dict.fromkeys(card.task for card in one.questions)
+    named = [f"{name}={DATA}" if _on_disk(name) else name for name in tasks]
+    said = {
+        "--parameters": one.parameters,
+        "--batch-size": one.batch_size,
+        "--batches": one.batches_asked,
+        "--split": one.split,
+        "--dtype": one.arithmetic,
+        "--seed": one.seed,
+    }
+    flags = [
+        *(["--rows", one.row_list] if one.row_list else []),
+        *([] if one.exact else ["--sketch-only"]),
+        *([] if one.preconditioner == "none" else ["--precondition", "adam"]),
+        *(["--swapped-labels"] if any(side.labels == "swapped" for side in one.sides) else []),
+    ]
+    parts = [*_each("--task", named), *(str(part) for pair in said.items() for part in pair)]
+    return shlex.join(["sdiag", "gcd", "--model", one.pair.name, *parts, *flags])
 
 
 def _merged(
@@ -195,8 +242,12 @@ def _analyses(results: Results) -> Iterator[tuple[str, Sequence[Analysis]]]:
     return ((name, getattr(results.analyses, name)) for name in KINDS)
 
 
-def _features(cards: Mapping[str, PairCard], tasks_of: Mapping[str, list[str]]) -> Iterator[str]:
-    """How the features of the pairs come into the cache."""
+def _features(
+    cards: Mapping[str, PairCard],
+    tasks_of: Mapping[str, list[str]],
+    tokens: Mapping[str, Sequence[int]],
+) -> Iterator[str]:
+    """How the features of the pairs come into the cache, with token maps where they were read."""
     alike: dict[tuple[str, ...], list[PairCard]] = {}
     for name, card in cards.items():
         if card.imported:
@@ -204,8 +255,9 @@ def _features(cards: Mapping[str, PairCard], tasks_of: Mapping[str, list[str]]) 
             continue
         if card.protocol != DEFAULT_PROTOCOL:
             yield f"# {_plain(name)}: with the options that give {_plain(card.protocol)}"
-        for rest in _sources(list(dict.fromkeys(tasks_of[name]))):
-            alike.setdefault(rest, []).append(card)
+        maps = tuple(_each("--token-block", map(str, tokens[name])))
+        for source in _sources(list(dict.fromkeys(tasks_of[name]))):
+            alike.setdefault((*source, *maps), []).append(card)
     for rest, members in alike.items():
         known = [card.name for card in members if _is_known(card)]
         if known:

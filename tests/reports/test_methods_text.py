@@ -3,12 +3,15 @@
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer.main
 
-from reports.load import Results, load_results
+from probes.conflict.records import ConflictRecord, QuestionCard
+from probes.slices.records import WhereRecord
+from reports.load import Analyses, Conflict, Results, load_results
 from reports.methods import commands, methods_section
 from sdiag.cli import app
 
@@ -80,6 +83,44 @@ def test_imported_features_are_said_to_be_so(
     results = load_results(tmp_path)
     assert next(commands(results)) == "# The features of own were imported: sdiag cache import"
     assert "as computed elsewhere and imported" in told(results)
+
+
+def test_gradient_conflict_is_a_command_too(one_pair: Path) -> None:
+    runs = load_results(one_pair)
+    asked = QuestionCard(
+        label="gazefollow/gaze", task="gazefollow", question="gaze", social=True, kind="gaze",
+        block=1, n=64, clusters=64, available=99, rows_digest="",
+    )  # fmt: skip
+    record = ConflictRecord(
+        tool_version="0.1.0", pair=runs.records[0].pair, model="tiny", definition="", reduction="",
+        parameters="blocks:1,2", split="test", row_list="joint", batch_size=8, batches=4,
+        batches_asked=32, arithmetic="bfloat16", exact=False, sketch=64,
+        preconditioner="Adam's second moment", seed=2, draws=99, questions=(asked,), sides=(),
+        changes=(),
+    )  # fmt: skip
+    results = Results(records=(), unfinished=(), conflicts=(Conflict(record),))
+    features, line = commands(results)
+    assert features == "sdiag extract --model tiny --task gazefollow --data-root DATA"
+    found = parsed(line)
+    assert found["task"] == ["gazefollow=DATA"]
+    assert (found["batches"], found["seed"], found["dtype"]) == (32, 2, "bfloat16")
+    assert (found["parameters"], found["rows"], found["sketch_only"]) == (
+        "blocks:1,2", "joint", True,
+    )  # fmt: skip
+    assert found["precondition"] == "adam"
+    assert "Measured with sdiag 0.1.0." in told(results)
+
+
+def test_token_maps_are_extracted_where_they_were_read(one_pair: Path) -> None:
+    runs = load_results(one_pair)
+    card = {name: getattr(runs.records[0], name) for name in ("tool_version", "task", "pair")}
+    where = WhereRecord(
+        **card, seed=1, splits={}, block=4, grid=(8, 8), tokens_a_picture=8, probes=(),
+        regions=(), maps=(), undefined={},
+    )  # fmt: skip
+    lines = list(commands(replace(runs, analyses=Analyses(where=(where,)))))
+    assert parsed(lines[0])["token_block"] == [4]
+    assert parsed(lines[-1])["block"] == 4
 
 
 def test_without_a_run_there_are_no_methods() -> None:

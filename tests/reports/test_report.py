@@ -102,7 +102,7 @@ def test_sections_come_in_order(several: ReportSummary) -> None:
         "What the encoder still reads",
         "`tiny`", *own, "`tiny-frozen`", *own,
         "`tiny` while it was trained", "Self-test", "Rows left out", "Signatures",
-        "How to reproduce",
+        "How it was measured", "How to reproduce",
     ]  # fmt: skip
 
 
@@ -363,7 +363,7 @@ def test_a_failed_run_leaves_the_earlier_report(
     assert "`other`" in (out / "report.md").read_text(encoding="utf-8")
     assert (out / "mine.txt").read_text() == "kept"
     assert sorted(p.name for p in out.iterdir()) == [
-        "figures", "mine.txt", "numbers.csv", "report.md",
+        "figures", "mine.txt", "numbers.csv", "report.html", "report.md",
     ]  # fmt: skip
 
 

@@ -199,7 +199,7 @@ def test_runs_without_analyses_have_no_heading_for_them(
     text = write_report(tmp_path / "r", tmp_path / "out").path.read_text(encoding="utf-8")
     assert headings(text) == [
         "Verdicts", "Against reading without the encoder", "Broken and fixed", "Rows left out",
-        "Signatures", "How to reproduce",
+        "Signatures", "How it was measured", "How to reproduce",
     ]  # fmt: skip
 
 
