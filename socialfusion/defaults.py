@@ -13,8 +13,8 @@ SOCIAL_TASKS = tuple(name for name in DEFAULT_TASKS if name != "scenes-objects")
 """The five social tasks of the rendered world."""
 _TINY: Mapping[str, Any] = {
     "language_model": "tiny",
-    "steps": 300,
-    "learning_rate": 2e-3,
+    "steps": 400,
+    "learning_rate": 4e-3,
     "connector_width": 192,
     "lora_rank": 8,
     "attention": "prefix",
@@ -35,7 +35,7 @@ def default_settings(
     """The settings of a run.
 
     Args:
-        encoder: As typed; those that ship get small parts.
+        encoder: As typed; those that ship get small parts, unless a Qwen2-VL is trained.
         tasks: Names; the five social tasks of the rendered world if None.
         changes: Fields of `FusionSettings` to put in place of the defaults; None leaves one.
 
@@ -44,7 +44,8 @@ def default_settings(
         192
     """
     family = encoder.removeprefix("random:").partition(":")[0].partition("@")[0]
-    base = _TINY if family in ("tiny", *PLANTED) else _PUBLISHED
+    small = family in ("tiny", *PLANTED) and not changes.get("vlm")
+    base = _TINY if small else _PUBLISHED
     given = {name: value for name, value in changes.items() if value is not None}
     wanted = {"encoder": encoder, "tasks": tuple(tasks or SOCIAL_TASKS), **base, **given}
     return FusionSettings(**wanted)

@@ -20,7 +20,9 @@ EXAMPLES = (
     "Examples:  sdiag train-socialfusion  |  "
     "sdiag train-socialfusion --task scenes-gaze --run gaze --seed 1  |  "
     "sdiag train-socialfusion --encoder qwen2-vl:post --task pisc-domain --task gazefollow "
-    "--steps 20000 --eval-every 1000 --patience 3 --device cuda --dtype bfloat16"
+    "--steps 20000 --eval-every 1000 --patience 3 --device cuda --dtype bfloat16  |  "
+    "sdiag train-socialfusion --vlm Qwen/Qwen2-VL-2B-Instruct --task pisc-domain --data-root "
+    "PISC/ --device cuda"
 )
 
 
@@ -72,6 +74,22 @@ def train_socialfusion(
             "ships for encoders that ship, meta-llama/Llama-3.2-1B for all others."
         ),
     ] = None,
+    vlm: Annotated[
+        str | None,
+        typer.Option(
+            help="Fine-tune this Qwen2-VL itself in place of SocialFusion, with adapters, on the "
+            "same rows, prompts and scores: a name on the hub or a folder, such as "
+            "Qwen/Qwen2-VL-2B-Instruct. It sees the pictures with its own tower; of --encoder "
+            "only the rows of its cache are used."
+        ),
+    ] = None,
+    train_vision: Annotated[
+        bool, typer.Option("--train-vision", help="With --vlm: train its vision tower, too.")
+    ] = False,
+    max_pixels: Annotated[
+        int | None,
+        typer.Option(help="With --vlm: largest area of a picture as it sees it. Default: 451584."),
+    ] = None,
     run: Annotated[
         str | None,
         typer.Option(
@@ -80,7 +98,8 @@ def train_socialfusion(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Optimiser steps. Default: 300 for encoders that ship.")
+        int | None,
+        typer.Option(help="Optimiser steps. Default: 10,000; 400 for encoders that ship."),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Rows of a batch.")] = 16,
     budget: Annotated[
@@ -103,7 +122,7 @@ def train_socialfusion(
     seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
     lr: Annotated[
         float | None,
-        typer.Option(help="Peak learning rate. Default: 2e-4; 2e-3 for encoders that ship."),
+        typer.Option(help="Peak learning rate. Default: 2e-4; 4e-3 for encoders that ship."),
     ] = None,
     warmup: Annotated[float, typer.Option(help="Share of the steps in which it rises.")] = 0.03,
     weight_decay: Annotated[float, typer.Option(help="Of AdamW.")] = 0.0,
@@ -132,7 +151,9 @@ def train_socialfusion(
     ] = 0.0,
     heatmap_weight: Annotated[
         float | None,
-        typer.Option(help="Lambda: the gaze loss is multiplied by it. Default: 50; 100 for ours."),
+        typer.Option(
+            help="Lambda: the gaze loss is multiplied by it. Default: 50; 100 for encoders that ship."
+        ),
     ] = None,
     box_masks: Annotated[
         bool, typer.Option(help="Whether boxes are marked in the picture.")
@@ -203,10 +224,23 @@ def train_socialfusion(
 
     roots = task_roots(task, data_root) if task else None
     kind, temperature = _mixing(mixing)
+    _check_vlm(
+        vlm,
+        {
+            "--language-model": language_model,
+            "--connector-width": connector_width,
+            "--heatmap-weight": heatmap_weight,
+            "--attention": attention,
+        },
+        max_pixels=max_pixels,
+    )
     settings = default_settings(
         encoder,
         tuple(roots) if roots else None,
-        language_model=language_model,
+        language_model=vlm or language_model,
+        vlm=vlm is not None,
+        train_vision=train_vision,
+        max_pixels=max_pixels,
         steps=steps,
         batch_size=batch_size,
         budget=budget.value,
@@ -237,7 +271,7 @@ def train_socialfusion(
     extract_embedded(encoder, cache, settings.tasks)
     what = slug(settings.tasks[0]) if len(settings.tasks) == 1 else "joint"
     record = train(
-        run or f"{what}-seed{seed}",
+        run or f"{what}{'-vlm' if vlm else ''}-seed{seed}",
         settings,
         cache=cache,
         results=results,
@@ -269,6 +303,22 @@ def extract_embedded(encoder: str, cache: Path, tasks: tuple[str, ...]) -> None:
     if set(tasks) <= set(DEFAULT_TASKS):
         print(f"No features in {cache} yet: extracting the pair tiny first.", file=sys.stderr)
         extract_pairs({get_pair("tiny"): Protocol()}, list(tasks), None, cache, token_blocks=(2,))
+
+
+def _check_vlm(vlm: str | None, unused: dict[str, object], *, max_pixels: int | None) -> None:
+    """Refuse options that have no effect with --vlm, or none without it."""
+    from degradation.errors import ConfigError
+
+    given = [name for name, value in unused.items() if value is not None]
+    if vlm is not None and given:
+        raise ConfigError(
+            f"Expected no {' and no '.join(given)} with --vlm, which has none of these parts, or "
+            "names them itself. Leave them out."
+        )
+    if vlm is None and max_pixels is not None:
+        raise ConfigError(
+            "Expected --vlm for --max-pixels: SocialFusion sees pictures as the cache holds them."
+        )
 
 
 def _mixing(text: str) -> tuple[str, float | None]:
