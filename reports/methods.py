@@ -16,6 +16,7 @@ from probes.diagnosis.settings import QUICK
 from probes.drift.records import DriftRecord
 from probes.questions import CLASS_PROBE, GAZE_PROBE
 from probes.records import Analysis, Comparison, PairCard, RunRecord
+from probes.slices.records import WhereRecord
 from probes.summary import METHOD
 from reports.formats import count
 from reports.load import KINDS, Results
@@ -316,12 +317,18 @@ def _drift_options(one: DriftRecord) -> list[str]:
     return [*_rows_of(one), *said, *(["--split", split] if split != "test" else [])]
 
 
+def _where_options(one: WhereRecord) -> list[str]:
+    """What a reading of single tokens was told."""
+    said = {"--seed": one.seed, "--block": one.block, "--tokens": one.tokens_a_picture}
+    return [*_rows_of(one), *(str(part) for pair in said.items() for part in pair)]
+
+
 OPTIONS: dict[str, Callable[..., list[str]]] = {
     "probe": _probe_options,
     "diagnose": _diagnose_options,
     "drift": _drift_options,
     "slices": _rows_of,
-    "where": lambda one: [*_rows_of(one), "--seed", str(one.seed), "--block", str(one.block)],
+    "where": _where_options,
 }
 """Options of each command from a record of its kind."""
 
