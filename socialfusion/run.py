@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, tracking
 from torch import nn
 
 from degradation.cache.files import locked
@@ -148,7 +148,7 @@ def train_socialfusion(
             load_optimiser(last, loop.stepper.parameters, loop.stepper.optimiser)
             loop.resume(state)
         if machine.tracker:
-            _start_tracker(accelerator, machine.tracker, run, settings)
+            _start_tracker(accelerator, run, settings)
         with asked_to_stop() as signalled:
             loop.asked = lambda: signalled() or (asked is not None and asked())
             whole = loop.run()
@@ -182,6 +182,8 @@ def _accelerator(
     machine: Machine, settings: FusionSettings, folder: Path
 ) -> tuple[Accelerator, Place]:
     """What knows the other processes, and where this one computes."""
+    if machine.tracker:
+        _check_tracker(machine.tracker)
     dtype = getattr(torch, settings.dtype)
     check_device(machine.device, dtype)
     cpu = torch.device(machine.device).type == "cpu"
@@ -269,19 +271,21 @@ def _loop(
     )
 
 
-def _start_tracker(
-    accelerator: Accelerator, tracker: str, run: str, settings: FusionSettings
-) -> None:
-    """Begin to log.
+def _check_tracker(tracker: str) -> None:
+    """Refuse a tracker that is not installed.
 
     Raises:
-        ConfigError: The tracker is not installed.
+        ConfigError: It is not.
     """
-    if not accelerator.trackers and not accelerator.log_with:
+    if tracker not in [str(one) for one in tracking.get_available_trackers()]:
         raise ConfigError(
             f"Expected {tracker} to be installed, but accelerate does not find it. Run "
             "`pip install 'sdiag[tracking]'`, or leave --tracker out."
         )
+
+
+def _start_tracker(accelerator: Accelerator, run: str, settings: FusionSettings) -> None:
+    """Begin to send curves, with the settings beside them."""
     values = {
         name: "+".join(value) if isinstance(value, tuple) else value
         for name, value in settings.model_dump().items()

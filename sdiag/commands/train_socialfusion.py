@@ -152,7 +152,8 @@ def train_socialfusion(
     heatmap_weight: Annotated[
         float | None,
         typer.Option(
-            help="Lambda: the gaze loss is multiplied by it. Default: 50; 100 for encoders that ship."
+            help="Lambda: the gaze loss is multiplied by it. Default: 50; 100 for encoders that "
+            "ship."
         ),
     ] = None,
     box_masks: Annotated[
