@@ -228,8 +228,12 @@ def load_optimiser(
         }
 
 
-def read_state(folder: Path, settings: FusionSettings) -> RunState:
+def read_state(folder: Path, settings: FusionSettings | None) -> RunState:
     """The state of a checkpoint, after checking that it belongs to these settings.
+
+    Args:
+        folder: Of the checkpoint.
+        settings: Of the run; None to take those of the checkpoint.
 
     Raises:
         DataError: It cannot be read.
@@ -244,7 +248,8 @@ def read_state(folder: Path, settings: FusionSettings) -> RunState:
             f"Expected the state of a run in {path}, but it cannot be read ({first}). Delete "
             f"{folder} to go on from the checkpoint before."
         ) from error
-    check_same(state.settings, settings, folder)
+    if settings is not None:
+        check_same(state.settings, settings, folder)
     return state
 
 

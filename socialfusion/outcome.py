@@ -29,7 +29,7 @@ from socialfusion.records import (
 from socialfusion.samples import QuestionSamples
 from socialfusion.train import Loop
 
-__all__ = ["outcome"]
+__all__ = ["outcome", "trained_digest"]
 
 _PARTS = ("connector", "boxes", "heatmap")
 
@@ -195,17 +195,23 @@ def _signature(
 def _trained(model: Learner, step: int, *, best: bool) -> Trained:
     """What was trained, in numbers."""
     counts: dict[str, int] = {}
-    sha = hashlib.sha256()
     for name, one in model.trained_parameters().items():
         part = name.partition(".")[0]
         part = part if part in _PARTS else "lora"
         counts[part] = counts.get(part, 0) + one.numel()
-        sha.update(f"{name}{one.dtype}{tuple(one.shape)}".encode())
-        flat = one.detach().cpu().contiguous().reshape(-1)
-        sha.update(memoryview(flat.view(torch.uint8).numpy()))
     return Trained(
         parameters=counts,
-        digest=sha.hexdigest(),
+        digest=trained_digest(model),
         step=step,
         rule="best mean validation loss" if best else "last step",
     )
+
+
+def trained_digest(model: Learner) -> str:
+    """SHA-256 over names and bytes of everything that is trained, in hexadecimal."""
+    sha = hashlib.sha256()
+    for name, one in model.trained_parameters().items():
+        sha.update(f"{name}{one.dtype}{tuple(one.shape)}".encode())
+        flat = one.detach().cpu().contiguous().reshape(-1)
+        sha.update(memoryview(flat.view(torch.uint8).numpy()))
+    return sha.hexdigest()

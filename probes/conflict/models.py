@@ -49,6 +49,8 @@ class Model:
         parameters: By name, all of them reached by some loss.
         place: Where the losses are taken, for the signature: `block=2|heads=fitted, linear`.
         heads: Cards of the heads; complete when all batches have been measured.
+        scale: The preconditioner D by name, of a model that comes with one; else it is estimated on
+            the spare batches, if there are any.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Model:
     parameters: Mapping[str, nn.Parameter]
     place: str
     heads: Callable[[], tuple[Head, ...]]
+    scale: Mapping[str, Tensor] | None = None
 
 
 def adam_scale(

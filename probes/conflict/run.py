@@ -63,6 +63,7 @@ class Terms:
         spare: Batches for a preconditioner; 0 for none.
         seed: Of sketches and swaps.
         draws: Label swaps behind the null.
+        metric: How gradients are scaled, in words, where every model comes with a preconditioner.
     """
 
     model: str
@@ -80,12 +81,13 @@ class Terms:
     spare: int = 0
     seed: int = 0
     draws: int = DRAWS
+    metric: str = ""
 
     @property
     def preconditioner(self) -> str:
         """How gradients were scaled, in words."""
         if not self.spare:
-            return "none"
+            return self.metric or "none"
         return (
             f"Adam: products in the metric 1 / (sqrt(v) + {EPSILON:g}), v the mean square of the "
             f"gradients of {self.spare} other batches of each question"
@@ -230,7 +232,7 @@ def _terms(study: Study) -> Terms:
 def _measured(model: Model, terms: Terms, progress: bool) -> Products:
     """The scalar products of one model."""
     _check_memory(model.parameters, terms)
-    scale = None
+    scale = model.scale
     if terms.spare:
         scale = adam_scale(model.spare, model.parameters, batches=terms.spare)
     return measure(

@@ -10,6 +10,7 @@ import typer
 
 from sdiag.commands.against import against_text, compare, read_pairwise
 from sdiag.commands.cached import cached_pairs
+from sdiag.commands.conflict_of_run import check_options, conflict_of_run
 from sdiag.commands.options import (
     CACHE,
     RESULTS,
@@ -33,7 +34,8 @@ log = logging.getLogger(__name__)
 EXAMPLES = (
     "Examples:  sdiag gcd  |  sdiag gcd --model tiny --batches 16  |  "
     "sdiag gcd --model qwen2-vl --task pisc-domain=PISC --task hagrid=HaGRID "
-    "--parameters blocks:30,31 --sketch-only --device cuda --dtype bfloat16"
+    "--parameters blocks:30,31 --sketch-only --device cuda --dtype bfloat16  |  "
+    "sdiag gcd --checkpoint joint-seed0 --step 100 --step 300 --precondition adam"
 )
 
 
@@ -62,26 +64,42 @@ def gcd(
     ] = None,
     data_root: DataRoot = None,
     model: Models = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Of a SocialFusion run instead of encoders: its folder, or its name below "
+            "RESULTS/socialfusion. Its own losses, on the rows it was trained on.",
+        ),
+    ] = None,
+    step: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --checkpoint: number of a saved step, or final; repeat. Default: all that "
+            "are saved."
+        ),
+    ] = None,
     parameters: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="PART",
-            help="Whose gradients: encoder, or some of its blocks, as blocks:1,2. Every block and "
-            "kind of module is reported in the same pass.",
+            help="Whose gradients: encoder, or some of its blocks, as blocks:1,2; with "
+            "--checkpoint connector, lora, boxes, heatmap or all. Every block and kind of module "
+            "is reported in the same pass. Default: encoder, or all.",
         ),
-    ] = "encoder",
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Rows in a batch.", min=1)] = 16,
     batches: Annotated[
         int,
         typer.Option(help="Batches of each question; fewer where clusters do not suffice.", min=2),
     ] = 32,
     split: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Split whose rows make the batches. On train and val, which the heads are fitted "
-            "on, gradients cancel in part."
+            "on, gradients cancel in part. Default: test; with --checkpoint train."
         ),
-    ] = "test",
+    ] = None,
     micro_batch: Annotated[
         int | None,
         typer.Option(help="Rows in one backward pass. Default: the whole batch.", min=1),
@@ -98,7 +116,7 @@ def gcd(
         Precondition,
         typer.Option(
             help="adam: measure gradients as Adam would step along them, by a second moment "
-            "estimated on batches of its own."
+            "estimated on batches of its own; with --checkpoint by that of the training."
         ),
     ] = Precondition.NONE,
     swapped_labels: Annotated[
@@ -120,8 +138,12 @@ def gcd(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
     dtype: Annotated[
-        Arithmetic, typer.Option(help="Arithmetic of the passes; sums are float32 all the same.")
-    ] = Arithmetic.FLOAT32,
+        Arithmetic | None,
+        typer.Option(
+            help="Arithmetic of the passes; sums are float32 all the same. Default: float32; with "
+            "--checkpoint that of the training."
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Threads that open pictures. Default: the cores.", min=1)
     ] = None,
@@ -142,6 +164,37 @@ def gcd(
     in the folder of the pair, with the scalar products that all numbers follow from. With an empty
     cache and no options, the embedded pair is extracted first.
     """
+    if checkpoint is not None or step:
+        check_options(
+            checkpoint,
+            {
+                "--model": model,
+                "--swapped-labels": swapped_labels,
+                "--rows": rows,
+                "--against-transfer": against_transfer,
+                "--dtype": dtype,
+                "--workers": workers,
+                "--offline": offline,
+            },
+        )
+        one = conflict_of_run(
+            checkpoint,
+            cache=cache,
+            results=results,
+            steps=step or (),
+            tasks=task_roots(task, data_root) if task else {},
+            parameters=parameters,
+            batch_size=batch_size,
+            batches=batches,
+            split=split,
+            exact=not sketch_only,
+            adam=precondition is Precondition.ADAM,
+            device=device,
+            micro_batch=micro_batch,
+            seed=seed,
+        )
+        emit([summary(one)], conflict_table(one), as_json=json)
+        return
     import torch
 
     from degradation.errors import ConfigError
@@ -153,15 +206,15 @@ def gcd(
     measured = None if against_transfer is None else read_pairwise(results, against_transfer)
     roots = task_roots(task, data_root) if task else {}
     settings = Settings(
-        parameters=parameters,
+        parameters=parameters or "encoder",
         batch_size=batch_size,
         batches=batches,
-        split=split,
+        split=split or "test",
         row_list=rows or "",
         exact=not sketch_only,
         adam=precondition is Precondition.ADAM,
         swapped=swapped_labels,
-        passes=Passes(device, getattr(torch, dtype.value), micro_batch),
+        passes=Passes(device, getattr(torch, dtype.value if dtype else "float32"), micro_batch),
         workers=workers or os.cpu_count() or 1,
         seed=seed,
     )
@@ -207,11 +260,14 @@ def summary(record: "ConflictRecord") -> dict[str, Any]:
 
 
 def conflict_table(record: "ConflictRecord") -> str:
-    """All pairs of questions on all parameters, as aligned text; of swapped labels the words."""
+    """All pairs of questions on all parameters, as aligned text; of swapped labels the words.
+
+    Of more than two sides only the corrected numbers; changes are from the first to the last.
+    """
     sides = [side for side in record.sides if side.labels == "own"]
-    header = ["questions"]
+    header, brief = ["questions"], len(sides) > 2
     for side in sides:
-        header += [f"GCD {side.name}", "", "raw", "floor"]
+        header += [f"GCD {side.name}", "", *([] if brief else ["raw", "floor"])]
     changes = {
         (one.first, one.second): one.cosine
         for one in record.changes
@@ -223,7 +279,8 @@ def conflict_table(record: "ConflictRecord") -> str:
         line = [f"{_short(pair.first)} x {_short(pair.second)}"]
         for side in sides:
             own = side.pair(pair.first, pair.second)
-            line += [_number(own.gcd), own.word, f"{own.raw:.2f}", f"{own.floor:.2f}"]
+            line += [_number(own.gcd), own.word]
+            line += [] if brief else [f"{own.raw:.2f}", f"{own.floor:.2f}"]
         if len(sides) > 1:
             change = changes.get((pair.first, pair.second))
             line.append(_number(change and _turned(change)))
