@@ -95,7 +95,7 @@ def ablate(
     train = trainer(
         cache=cache, results=results, device=device, save_every=save_every, data_root=roots
     )
-    records = sweep(plan.runs, train, results=results, check=checker(cache))
+    records = sweep(plan.runs, train, results=results, check=checker(cache), progress=leads())
     if not leads():
         return
     record = ablation_record(

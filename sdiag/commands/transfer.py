@@ -78,7 +78,8 @@ def transfer(
     ] = None,
     change: Changes = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the record. Default: that of the encoder, as tiny-pre.")
+        str | None,
+        typer.Option(help="Name of the record. Default: that of the encoder, as tiny-pre."),
     ] = None,
     margin: Margin = 2.0,
     device: Device = "cpu",
@@ -114,7 +115,11 @@ def transfer(
         cache=cache, results=results, device=device, save_every=save_every, data_root=roots
     )
     records = sweep(
-        [run for plan in plans for run in plan.runs], train, results=results, check=checker(cache)
+        [run for plan in plans for run in plan.runs],
+        train,
+        results=results,
+        check=checker(cache),
+        progress=leads(),
     )
     if not leads():
         return

@@ -75,7 +75,8 @@ def planned(settings: FusionSettings) -> PlannedRun:
     """The run of these settings, with a name for people and eight digits of their hash."""
     tasks = settings.tasks
     label = "-with-".join(tasks) if len(tasks) < 3 else f"joint-of-{len(tasks)}"
-    text = json.dumps(settings.model_dump(mode="json"), sort_keys=True)
+    # Without defaults, so that a setting of a later version leaves the names as they are.
+    text = json.dumps(settings.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return PlannedRun(f"{slug(label)}-seed-{settings.seed}-{digest}", settings)
 
