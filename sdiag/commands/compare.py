@@ -110,13 +110,16 @@ def _account(found: "Compared") -> str:
             "Scores in points; a change is second minus first, negative = worse, for errors too:\n"
             + changes.to_string(index=False)
         )
-    parts += [
-        f"Not paired, {one.question} of {one.task}: {one.unpaired}."
-        for one in found.changes
-        if one.unpaired
+    remarks = [
+        *(
+            f"Not paired, {one.question} of {one.task}: {one.unpaired}."
+            for one in found.changes
+            if one.unpaired
+        ),
+        *(f"Not compared, {line}." for line in found.absent),
+        *(f"Only in the second: {line}." for line in found.new),
     ]
-    parts += [f"Not compared, {line}." for line in found.absent]
-    parts += [f"Only in the second: {line}." for line in found.new]
+    parts += ["\n".join(remarks)] if remarks else []
     if found.max_drop is not None:
         parts.append(_verdict(found))
     return "\n\n".join(parts)
