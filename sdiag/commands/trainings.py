@@ -82,7 +82,8 @@ def reference(
         if name in ("encoder", "tasks", "seed", "steps"):
             raise ConfigError(f"Expected another setting for --set, found {name}. Use its option.")
         given[name] = None if (name, value) == ("block", "") else value
-    return changed(default_settings(encoder, tasks, steps=steps), given)
+    vlm = str(given.get("vlm")).lower() in ("true", "1", "yes")
+    return changed(default_settings(encoder, tasks, steps=steps, vlm=vlm), given)
 
 
 def trainer(

@@ -6,6 +6,7 @@ from typer.testing import CliRunner
 import socialfusion.run
 from degradation.errors import ConfigError
 from sdiag.cli import app
+from sdiag.commands.trainings import reference
 
 
 class Asked(Exception):
@@ -58,3 +59,12 @@ def test_a_vlm_is_trained_in_place_of_socialfusion(asked):
 def test_options_without_effect_are_refused(asked, options, message):
     with pytest.raises(ConfigError, match=message):
         asked(*options)
+
+
+def test_comparisons_start_from_the_settings_of_published_models():
+    named = ["vlm=true", "language_model=x/y", "lora_rank=16"]
+    settings = reference("tiny:pre", ["scenes-gaze"], None, named)
+    assert settings.vlm
+    assert (settings.language_model, settings.lora_rank) == ("x/y", 16)
+    assert settings.learning_rate == 2e-4
+    assert not reference("tiny:pre", None, None, None).vlm
