@@ -33,10 +33,13 @@ def tensors(folder: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"eval_every": 3, "patience": 2},
-        {"mixing": "temperature", "accumulation": 2, "budget": "total"},
+        pytest.param({"eval_every": 3, "patience": 2}, id="equal"),
+        pytest.param(
+            {"mixing": "temperature", "accumulation": 2, "budget": "total"},
+            id="temperature",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["equal", "temperature"],
 )
 def test_ten_steps_are_five_and_five(train, tmp_path, changes) -> None:
     options = {"steps": 10, "lora_dropout": 0.3, **changes}
