@@ -153,8 +153,8 @@ def _variant_text(variant: "VariantCard") -> str:
     count = variant.count
     text = (
         f"{variant.name}:\n{table.to_string(index=False)}\n"
-        f"Positive transfer in {count.positive} of {count.of} counted metrics (*), surely in "
-        f"{count.surely_positive}; surely negative in {count.surely_negative}."
+        f"Positive transfer in {count.positive} of {count.of} counted metrics (*); the interval is "
+        f"above 0 in {count.surely_positive} and below it in {count.surely_negative}."
     )
     if variant.pairwise:
         text += f"\nWhat training with another task does:\n{_matrix(variant).to_string()}"
