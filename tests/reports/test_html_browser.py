@@ -22,7 +22,7 @@ pytestmark = [
         CHROMIUM is None or DRIVER is None, reason="chromium and chromedriver are not installed"
     ),
 ]
-WIDE, NARROW = 1280, 390
+WIDE, NARROW, PAPER = 1280, 390, 720
 
 
 class Browser:
@@ -200,6 +200,11 @@ def test_paper_shows_what_is_folded(browser: Browser, page: Path) -> None:
     assert browser.run("return document.querySelectorAll('main details:not([open])').length") == 0
     browser.run("dispatchEvent(new Event('afterprint'))")
     assert browser.run("return document.querySelectorAll('main details[open]').length") == 0
+    browser.open(page, PAPER)
+    browser.cdp("Emulation.setEmulatedMedia", media="print")
+    browser.run("dispatchEvent(new Event('beforeprint'))")
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+    browser.cdp("Emulation.setEmulatedMedia", media="")
     pdf = base64.b64decode(browser.call("POST", "/print", {}))
     assert pdf.startswith(b"%PDF")
 
