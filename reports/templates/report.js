@@ -8,12 +8,13 @@ function leading(text) {
   return found[1] && found[1] !== "+" ? -size : size;
 }
 
-// Cells of one column as keys: all numbers, or all text; empty ones and dashes have none.
+// Cells of one column as keys: all numbers, or all text; empty ones have none, nor those that begin
+// with the dash for no value.
 function keys(rows, column) {
   const texts = rows.map((row) => row.cells[column].textContent.trim());
-  const said = texts.filter((text) => text && text !== "–");
-  const numeric = said.every((text) => leading(text) !== null);
-  return texts.map((text) => (!text || text === "–" ? null : numeric ? leading(text) : text));
+  const absent = (text) => !text || /^–(?!\d)/.test(text);
+  const numeric = texts.every((text) => absent(text) || leading(text) !== null);
+  return texts.map((text) => (absent(text) ? null : numeric ? leading(text) : text));
 }
 
 function compare(a, b) {
