@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from PIL import Image
 
 from reports.style import figure_style, new_figure, save_figure
@@ -47,6 +48,15 @@ def test_it_says_what_is_behind_it_and_not_when_it_was_drawn(tmp_path: Path) -> 
     assert "<text" not in text  # outlines: no font is needed to see it as it is
 
 
+def test_the_bytes_are_the_same_again(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        draw(tmp_path / name)
+    for kind in ("svg", "png", "csv"):
+        one, two = (tmp_path / f"{name}.{kind}" for name in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+
+
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_process(tmp_path: Path) -> None:
     draw(tmp_path / "here")
     code = (
