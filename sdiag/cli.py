@@ -24,6 +24,7 @@ from sdiag.commands import (
     report,
     scenes,
     slices,
+    study,
     train_socialfusion,
     transfer,
     where,
@@ -56,6 +57,7 @@ app.command("encoders", epilog=encoders.EXAMPLES)(encoders.encoders)
 app.command("plan", epilog=plan.EXAMPLES)(plan.plan)
 app.command("provenance", epilog=provenance.EXAMPLES)(provenance.provenance)
 app.command("slices", epilog=slices.EXAMPLES)(slices.slices)
+app.command("study", epilog=study.EXAMPLES)(study.study)
 app.command("transfer", epilog=transfer.EXAMPLES)(transfer.transfer)
 app.command("ablate", epilog=ablate.EXAMPLES)(ablate.ablate)
 app.command("where", epilog=where.EXAMPLES)(where.where)

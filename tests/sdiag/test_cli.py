@@ -19,6 +19,7 @@ COMMANDS = (
     ("train-socialfusion",),
     ("transfer",),
     ("ablate",),
+    ("study",),
     ("report",),
     ("compare",),
     ("doctor",),
