@@ -14,6 +14,7 @@ from reports.cautions import cautions
 from reports.cells import Cell, by_pair
 from reports.conflict import conflict_section
 from reports.contrast import contrast_section, contrast_sentence
+from reports.declared import declared_block_words, row_lists_words, weights_words
 from reports.diagnosis import diagnosis_section
 from reports.drift import drift_section
 from reports.explanations import (
@@ -22,6 +23,7 @@ from reports.explanations import (
     explanations_section,
     explanations_sentence,
 )
+from reports.fusion import fusion_parts, fusion_sentences
 from reports.heatmap import colour_range, mapped_cells
 from reports.load import Analyses, Conflict, Results
 from reports.markdown import code, escape, fenced, folded
@@ -114,11 +116,14 @@ def compose(
         *incomplete(results),
         *(line for one in shown for line in _add_contrast(one, results)),
     )
-    parts = [MARKER, "# What the encoder still reads", _opening(shown, settings, missing)]
+    parts = [MARKER, "# What the encoder still reads", _opening(shown, results, settings, missing)]
     end = colour_range([c for one in shown for c in mapped_cells(one.cells)], settings.margin)
     for one in shown:
         parts += _pair_parts(one, settings, figures, end, alone=len(shown) == 1)
     parts += _training_parts(cells, settings, figures)
+    parts += fusion_parts(
+        results.trainings, results.conflicts, results.records, figures, _notes([])
+    )
     parts += _model_parts(results, figures)
     if any(cell.pair.name in PLANTED for cell in confirmatory(cells)):
         parts += [
@@ -169,7 +174,9 @@ def _add_contrast(one: _Pair, results: Results) -> Iterator[str]:
         yield f"{code(one.name)} has no contrast of social and control questions: {said}"
 
 
-def _opening(shown: Sequence[_Pair], settings: Settings, missing: Sequence[str]) -> str:
+def _opening(
+    shown: Sequence[_Pair], results: Results, settings: Settings, missing: Sequence[str]
+) -> str:
     """The verdicts in sentences, and before anything else what they do not cover."""
     parts = []
     for one in shown:
@@ -187,6 +194,8 @@ def _opening(shown: Sequence[_Pair], settings: Settings, missing: Sequence[str])
         margin, alpha = settings.margin, settings.alpha
         if careful := cautions(one.cells, one.records, margin=margin, alpha=alpha):
             parts.append("\n".join(["> **Bear in mind.**", *(f"> - {line}" for line in careful)]))
+    if said := fusion_sentences(results.trainings):
+        parts.append(said)
     if missing:
         parts.append("\n".join(["> **Not complete.**", *(f"> - {line}" for line in missing)]))
     return "\n\n".join(parts)
@@ -228,7 +237,7 @@ def _verdict_parts(one: _Pair, settings: Settings, figures: Path, end: float) ->
     imported = " Its features were computed elsewhere and imported." if one.card.imported else ""
     yield (
         f"The pair: {escape(one.card.lineage)} Compared by {escape(one.card.protocol)}, "
-        f"{_declared_block(cells)}.{imported} {_weights(cells)}{_row_lists(cells)}"
+        f"{declared_block_words(cells)}.{imported} {weights_words(cells)}{row_lists_words(cells)}"
     )
     yield verdict_section(cells)
     yield _legend(cells, settings)
@@ -273,36 +282,6 @@ def _diagnosis(found: Analyses, settings: Settings, figures: Path, notes: dict[s
     return (
         f"{section}\n\nThe diagnosis was made with a margin of {margins} points, this report with "
         f"one of {settings.margin:g}."
-    )
-
-
-def _declared_block(cells: Sequence[Cell]) -> str:
-    """The block or blocks of the confirmatory cells."""
-    blocks = sorted({cell.comparison.block for cell in confirmatory(cells)})
-    return f"block{'s' if len(blocks) > 1 else ''} {', '.join(map(str, blocks))}"
-
-
-def _weights(cells: Sequence[Cell]) -> str:
-    """Which declared fits gave every class the same weight."""
-    declared = confirmatory(cells)
-    balanced = [escape(c.label) for c in declared if c.task.balanced]
-    if not balanced:
-        return "Every training row has the same weight in the fits."
-    rest = ", in all others every row" if len(balanced) < len(declared) else ""
-    return (
-        f"In the fits of {', '.join(dict.fromkeys(balanced))} every class has the same weight, "
-        f"by n / (c × rows of the class), and so in the loss that chooses their strength{rest}."
-    )
-
-
-def _row_lists(cells: Sequence[Cell]) -> str:
-    """Which rows the questions that are marked with a row list were probed on."""
-    names = sorted({cell.task.row_list for cell in confirmatory(cells)} - {""})
-    if not names:
-        return ""
-    return (
-        f" Questions marked {', '.join(f'@{escape(name)}' for name in names)} were probed on the "
-        "rows of the list of that name only; all others on all rows of the official splits."
     )
 
 

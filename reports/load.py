@@ -26,6 +26,7 @@ from probes.drift.records import DriftRecord
 from probes.records import Analysis, RunRecord
 from probes.runs import PREDICTIONS, RECORD, read_analysis, read_run
 from probes.slices.records import SlicesRecord, WhereRecord
+from reports.fusion_load import Trainings, load_trainings
 from socialfusion.transfer.against_conflict import AgainstRecord, read_against
 
 __all__ = ["Analyses", "Conflict", "LeftOut", "Results", "load_results", "read_records"]
@@ -122,6 +123,7 @@ class Results:
         folders: Where each run lies.
         conflicts: Gradient conflict that belongs to the runs, or for which there is no run, by the
             name of the pair or model.
+        trainings: Trained models: SocialFusion, transfer and ablations.
     """
 
     records: tuple[RunRecord, ...]
@@ -130,6 +132,7 @@ class Results:
     left_out: tuple[LeftOut, ...] = ()
     folders: dict[Key, Path] = field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
+    trainings: Trainings = field(default_factory=Trainings)
 
 
 def load_results(results: Path) -> Results:
@@ -168,7 +171,8 @@ def load_results(results: Path) -> Results:
             left_out.append(LeftOut("gcd", name, "", reason))
         else:
             conflicts.append(one)
-    if not runs and not any(found.values()) and not conflicts:
+    trainings = load_trainings(results)
+    if not runs and not any(found.values()) and not conflicts and not trainings:
         raise _nothing(results)
     return Results(
         records=tuple(record for _, record in runs.values()),
@@ -181,6 +185,7 @@ def load_results(results: Path) -> Results:
         left_out=tuple(left_out),
         folders={key: path.parent for key, (path, _) in runs.items()},
         conflicts=tuple(conflicts),
+        trainings=trainings,
     )
 
 

@@ -7,6 +7,7 @@ from probes.records import RunRecord
 from reports.cells import Cell, by_pair
 from reports.diagnosis import diagnosis_table
 from reports.formats import points, signed
+from reports.fusion_load import incomplete_trainings
 from reports.load import Results
 from reports.markdown import code, escape
 from reports.names import question_labels
@@ -108,6 +109,7 @@ def incomplete(results: Results) -> list[str]:
             for one in results.left_out
         ),
         *_uneven(results),
+        *incomplete_trainings(results.trainings),
     ]
 
 

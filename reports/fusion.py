@@ -1,0 +1,249 @@
+"""The part of the report on trained models: SocialFusion, transfer, ablations, conflict.
+
+The verdict comes first, in sentences, with the proof that frozen parts stayed frozen; then each
+comparison under its own heading; then runs that no comparison was made of.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from probes.records import RunRecord
+from reports.formats import estimate, points
+from reports.fusion_baselines import baselines
+from reports.fusion_curves_figure import curves_figure
+from reports.fusion_load import Trainings
+from reports.load import Conflict
+from reports.markdown import code, escape, folded, table
+from reports.names import file_stem
+from reports.transfer import shown_figure, transfer_section, transfer_sentences
+from reports.transfer_ablations import ablation_section, ablation_sentences
+from reports.transfer_against_figure import against_figure, rho_words
+from reports.transfer_words import (
+    capital,
+    change_text,
+    key_of,
+    metric_words,
+    model_words,
+    question_words,
+    variant_words,
+)
+from socialfusion.records import FusionRecord
+from socialfusion.transfer.records import Effect, TransferRecord
+
+__all__ = ["fusion_parts", "fusion_sentences"]
+
+NONE = "–"
+TITLE = "Trained for people: SocialFusion"
+
+
+def fusion_sentences(found: Trainings) -> str:
+    """Whether training on all tasks at once helps, for the opening of a report; as Markdown."""
+    return " ".join(transfer_sentences(one) for one in found.transfers)
+
+
+def fusion_parts(
+    found: Trainings,
+    conflicts: Sequence[Conflict],
+    probed: Sequence[RunRecord],
+    figures: Path,
+    notes: dict[str, str],
+) -> Iterator[str]:
+    """Headings and sections; none where nothing was trained.
+
+    Args:
+        found: The trained models of the results.
+        conflicts: Gradient conflict, with or without its comparison with transfer.
+        probed: Runs of `sdiag probe`, for the linear probes beside.
+        figures: Existing folder `figures` of the report.
+        notes: Text chunks for the PNGs; each gets the signature of its own record.
+    """
+    if not found:
+        return
+    yield f"## {TITLE}"
+    yield _verdict(found)
+    yield _frozen(list(found.runs.values()))
+    yield _side_by_side(found.transfers)
+    for one in found.transfers:
+        yield f"### Alone or together: {code(one.name)}"
+        yield transfer_section(one, found, probed, figures, notes)
+    yield from _against(found, conflicts, figures, notes)
+    for one in found.ablations:
+        yield f"### One setting changed: {code(one.name)}"
+        yield ablation_section(one, figures, notes)
+    yield from _further_runs(found, probed, figures, notes)
+
+
+def _verdict(found: Trainings) -> str:
+    """Every comparison in sentences, one a line."""
+    lines = [f"- {transfer_sentences(one)}" for one in found.transfers]
+    lines += [f"- {ablation_sentences(one)}" for one in found.ablations]
+    if not lines:
+        return (
+            "Models were trained, but not compared: "
+            f"{code('sdiag transfer')} compares training on all tasks together with training on "
+            f"each alone, {code('sdiag ablate')} one setting with another."
+        )
+    return "\n".join(lines)
+
+
+def _frozen(runs: Sequence[FusionRecord]) -> str:
+    """Whether what was to stay frozen did, by digests before and after."""
+    if not runs:
+        return ""
+    changed = [
+        run.run
+        for run in runs
+        if run.frozen.language_model_before != run.frozen.language_model_after
+        or (run.frozen.encoder_before != run.frozen.encoder_after and not run.settings.train_vision)
+    ]
+    if changed:
+        names = ", ".join(map(code, changed))
+        return f"> **Not frozen.** Weights that were to stay as they were changed in {names}."
+    n = len(runs)
+    all_ = "the one run" if n == 1 else f"all {n} runs"
+    cached = sum(not run.settings.online and not run.settings.vlm for run in runs)
+    said = [
+        f"Frozen stayed frozen: in {all_} the digests of the frozen weights after training are "
+        "those before it."
+    ]
+    if cached:
+        which = "its" if n == 1 else "their" if cached == n else f"In {cached}, the"
+        said.append(
+            f"{capital(which)} tokens come from the cache, where the encoder is not loaded at all."
+        )
+    trained: dict[str, None] = {}
+    for run in runs:
+        parts = ", ".join(f"{name} {size:,}" for name, size in run.trained.parameters.items())
+        trained[parts] = None
+    said.append(f"Trained numbers: {escape('; or '.join(trained))}.")
+    return " ".join(said)
+
+
+def _side_by_side(transfers: Sequence[TransferRecord]) -> str:
+    """Transfer of several models on the same questions: encoders before and after, or a VLM."""
+    if len(transfers) < 2:
+        return ""
+    columns: list[tuple[str, dict[tuple[str, str], Effect]]] = []
+    for one in transfers:
+        first = one.variants[0]
+        model = model_words(one.settings).rstrip(",")
+        head = f"{capital(model)} ({one.name}, {variant_words(first)})"
+        columns.append((head, {key_of(effect): effect for effect in first.joint}))
+    keys = list(dict.fromkeys(key for _, effects in columns for key in effects))
+    names = question_words(question for question, _ in keys)
+    rows = [
+        (
+            escape(names[question]),
+            escape(metric_words(metric)),
+            *(_alone_together(effects.get((question, metric))) for _, effects in columns),
+        )
+        for question, metric in keys
+    ]
+    intro = (
+        "What was trained, side by side: alone → together, and the change with its interval. "
+        "Columns are not compared by a test; rows and settings may differ."
+    )
+    heads = [escape(head) for head, _ in columns]
+    return f"{intro}\n\n{table(('Question', 'Metric', *heads), rows)}"
+
+
+def _alone_together(effect: Effect | None) -> str:
+    if effect is None:
+        return NONE
+    return f"{points(effect.before)} → {points(effect.after)}, {change_text(effect)}"
+
+
+def _against(
+    found: Trainings, conflicts: Sequence[Conflict], figures: Path, notes: dict[str, str]
+) -> Iterator[str]:
+    """Conflict of each two tasks against their transfer, for each model that it was measured on."""
+    for one in conflicts:
+        if one.against is None or not one.against.comparisons:
+            continue
+        comparisons = one.against.comparisons
+        signatures = [side.signature for side in one.record.sides]
+        signatures += [
+            each.signature
+            for each in found.transfers
+            if each.name in {comparison.transfer for comparison in comparisons}
+        ]
+        png = against_figure(
+            one.name, comparisons, figures / file_stem("conflict-transfer", one.name),
+            notes | {"Signature": "\n".join(signatures)},
+        )  # fmt: skip
+        said = "; ".join(f"{each.side}, {each.variant}: {rho_words(each)}" for each in comparisons)
+        yield f"### Gradient conflict against transfer: {code(one.name)}"
+        yield (
+            "If conflict does harm, tasks that conflict more help each other less, and ρ, "
+            f"Spearman's rank correlation, is negative. {escape(said)}. Pairs share tasks: the "
+            "interval leaves out one task after another, p relabels them."
+        )
+        yield shown_figure(
+            f"Transfer between pairs of tasks over their degree of gradient conflict. {said}.",
+            png,
+            "**Does conflict foretell transfer?** One point a pair of tasks. Transfer is in % of "
+            "what a single task reads above chance.",
+        )
+        left_out = {what: why for each in comparisons for what, why in each.left_out.items()}
+        if left_out:
+            yield "\n".join(
+                f"- Left out: {escape(what)}, {escape(why)}" for what, why in left_out.items()
+            )
+
+
+def _further_runs(
+    found: Trainings, probed: Sequence[RunRecord], figures: Path, notes: dict[str, str]
+) -> Iterator[str]:
+    """Runs that no comparison was made of, with their scores and curves."""
+    compared = {
+        card.run for one in found.transfers for variant in one.variants for card in variant.runs
+    } | {
+        card.run
+        for one in found.ablations
+        for cards in (one.runs, *(each.runs for each in one.ablated))
+        for card in cards
+    }
+    runs = [run for name, run in found.runs.items() if name not in compared]
+    if not runs:
+        return
+    yield "### Further runs"
+    for run in runs:
+        tasks = len(run.settings.tasks)
+        what = model_words(run.settings).rstrip(",")
+        own = _scores(run, probed)
+        if run.losses:
+            png = curves_figure(
+                [run], run.run, figures / file_stem("losses", run.run),
+                notes | {"Signature": "\n".join(dict.fromkeys(s.signature for s in run.scores))},
+            )  # fmt: skip
+            own += "\n\n" + shown_figure(
+                f"Losses of the run {run.run} by step.", png, "**Losses** while it was trained."
+            )
+        yield (
+            f"{code(run.run)}: {escape(what)}, trained on {tasks} task{'s' * (tasks > 1)} for "
+            f"{run.steps_run} steps, seed {run.settings.seed}; weights of step "
+            f"{run.trained.step} ({escape(run.trained.rule)})."
+        )
+        yield folded(f"Scores and losses of {run.run}", own)
+
+
+def _scores(run: FusionRecord, probed: Sequence[RunRecord]) -> str:
+    """Every metric of one run, beside chance and the linear probe."""
+    names = question_words(one.question for one in run.scores)
+    classes = {one.label: one.classes for one in run.questions}
+    beside = baselines([run], probed)
+    rows = []
+    for one in run.scores:
+        known = beside[one.question, one.metric]
+        rows.append(
+            (
+                escape(names[one.question]),
+                escape(metric_words(one.metric, classes[one.question])),
+                NONE if known.chance is None else points(known.chance),
+                estimate(known.probe) if known.probe else NONE,
+                estimate(one.estimate),
+            )
+        )
+    header = ("Question", "Metric", "Chance", "Linear probe", "Trained model")
+    lines = [f"- {escape(what)}: {escape(why)}" for what, why in run.undefined.items()]
+    return "\n\n".join(filter(None, [table(header, rows, right=(2, 3, 4)), "\n".join(lines)]))
