@@ -266,7 +266,7 @@ def _check_memory(parameters: Mapping[str, nn.Parameter], terms: Terms) -> None:
         raise ConfigError(
             f"Exact products of {len(terms.questions)} questions take {needed / 1e9:.1f} GB, but "
             f"there are {there / 1e9:.1f} GB. Give --sketch-only, fewer tasks, or part of the "
-            "encoder with --parameters blocks:..."
+            "model with --parameters."
         )
 
 
