@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from probes.conflict.records import Interval
 from probes.metrics import GAZE_METRICS, ClassOutcome, GazeOutcome
 from probes.predictions import encode
 from probes.questions import Prediction
@@ -26,6 +28,7 @@ from socialfusion.records import (
     run_folder,
     write_fusion,
 )
+from socialfusion.transfer.against_conflict import AgainstRecord, Comparison, PairPoint
 from socialfusion.transfer.counted import is_counted
 from socialfusion.transfer.effects import count
 from socialfusion.transfer.records import (
@@ -288,3 +291,90 @@ def make_ablation() -> Callable[..., AblationRecord]:
         )  # fmt: skip
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_against() -> Callable[..., AgainstRecord]:
+    """Conflict against transfer of every two tasks, on one side or more."""
+
+    def make(sides: Sequence[str] = ("pre",), tasks: Sequence[str] = TASKS) -> AgainstRecord:
+        rng = np.random.default_rng(1)
+        comparisons = []
+        for side in sides:
+            points = []
+            for first, second in combinations(tasks, 2):
+                there, back = (float(x) for x in rng.normal(0, 4, 2))
+                points.append(
+                    PairPoint(
+                        first=first,
+                        second=second,
+                        gcd=1 - (there + back) / 20 + rng.normal() / 9,
+                        transfer=(there + back) / 2,
+                        to_first=there,
+                        to_second=back,
+                    )
+                )
+            wide = len(tasks) > 4
+            comparisons.append(
+                Comparison(
+                    side=side,
+                    part="all",
+                    transfer="joint-of-5",
+                    variant="equal-samples",
+                    tasks=tuple(tasks),
+                    pairs=tuple(points),
+                    rho=Interval(
+                        value=-0.62, low=-1.1 if wide else None, high=-0.1 if wide else None
+                    ),
+                    p=0.05,
+                    relabellings=120,
+                    exact=True,
+                    left_out={"a <b>": "too few rows"},
+                )
+            )
+        return AgainstRecord(
+            tool_version="0",
+            model="tiny",
+            definition="d",
+            comparisons=tuple(comparisons),
+            undefined={},
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results with the runs of two tasks alone and together, by two seeds. Read only."""
+    results = tmp_path_factory.mktemp("trained") / "results"
+    for record in runs_of_two():
+        write_run_record(results, record)
+    return results
+
+
+def runs_of_two() -> list[FusionRecord]:
+    """Gesture and gaze alone and together, by two seeds."""
+    two = ("scenes-gesture", "scenes-gaze")
+    return [
+        make_run_record(f"{name}-{seed}", tasks, seed=seed)
+        for seed in range(2)
+        for name, tasks in (("gesture", two[:1]), ("gaze", two[1:]), ("both", two))
+    ]
+
+
+@pytest.fixture(scope="session")
+def make_card() -> Callable[..., VariantCard]:
+    """A variant, see `make_variant`."""
+    return make_variant
+
+
+@pytest.fixture(scope="session")
+def two_runs() -> list[FusionRecord]:
+    """See `runs_of_two`."""
+    return runs_of_two()
+
+
+@pytest.fixture(scope="session")
+def make_fusion() -> Callable[..., FusionRecord]:
+    """A run, see `make_run_record`."""
+    return make_run_record
