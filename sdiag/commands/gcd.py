@@ -109,7 +109,7 @@ def gcd(
         typer.Option(
             "--sketch-only",
             help="Keep sketches of gradients alone: the memory of one gradient and not of two for "
-            "each question, and an error of about 0.4 % of the product of their norms.",
+            "each question, and an error of about 0.8 % of the product of their norms.",
         ),
     ] = False,
     precondition: Annotated[
