@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -331,30 +330,21 @@ def extract_pairs(
     **options,
 ) -> list[dict]:
     """Extract pairs, each by its protocol, on every split of every task; one summary per run."""
-    from degradation.encoders.random_init import random_name
-    from degradation.encoders.registry import load_encoder
     from degradation.extract import extract as extract_split
+    from degradation.pair_features import load_sides
     from degradation.tasks.registry import DEFAULT_TASKS, get_task
 
-    device = options.get("device", "cpu")
     summaries = []
     for pair, protocol in protocols.items():
-        any_grid = protocol.geometry.kind == "native"
-        load = partial(
-            load_encoder,
-            device=device,
+        pre, post, random = load_sides(
+            pair,
+            protocol,
+            device=options.get("device", "cpu"),
             weights=weights,
+            revisions=revisions,
             offline=offline,
-            interpolation=None if protocol.positions == "none" else protocol.positions,
-            any_grid=any_grid,
-            final_norm=protocol.stage == "native_norm",
+            random_init=random_init,
         )
-        pre = load(pair.pre, size=protocol.geometry.size, revision=revisions[0])
-        post = load(pair.post, size=None if any_grid else pre.info.size, revision=revisions[1])
-        random = None
-        if random_init:
-            size = None if any_grid else pre.info.size
-            random = load(random_name(pair.pre), size=size, revision=revisions[0])
         for task_name in tasks or DEFAULT_TASKS:
             task = get_task(task_name, data_root=data_root)
             for split in task.splits:

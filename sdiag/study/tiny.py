@@ -26,7 +26,7 @@ RENDERED = {
     "lam": "scenes-looking",
 }
 """The rendered task that stands for a data set; any other is `scenes-objects`."""
-STEPS, SEEDS = 20, 2
+STEPS, SEEDS = 20, 1
 FusionKind = TypeVar("FusionKind", bound=Fusion)
 
 
