@@ -19,11 +19,16 @@ from probes.records import Analysis, Comparison, PairCard, RunRecord
 from probes.slices.records import WhereRecord
 from probes.summary import METHOD
 from reports.formats import count
+from reports.fusion_methods import training_commands, training_methods
 from reports.load import KINDS, Results
 from reports.markdown import code, escape, fenced
 from reports.sentences import listed
+from socialfusion.transfer.records import AblationRecord, TransferRecord
 
 __all__ = ["commands", "methods_section"]
+
+Made = RunRecord | Analysis | ConflictRecord | TransferRecord | AblationRecord
+"""A record of any kind that says which version made it."""
 
 PROBES = {
     CLASS_PROBE: "multinomial logistic regression with an L2 penalty on z-scored features",
@@ -59,6 +64,7 @@ def methods_section(results: Results, *, margin: float, alpha: float) -> str:
         _rows(results.records),
         _probes(results.records),
         _statistics(results.records, margin, alpha),
+        training_methods(results.trainings),
         _versions(_made(results)),
     ]
     parts = [" ".join(filter(None, said)), AGAIN]
@@ -70,9 +76,11 @@ def methods_section(results: Results, *, margin: float, alpha: float) -> str:
     return "\n\n".join(parts)
 
 
-def _made(results: Results) -> list[RunRecord | Analysis | ConflictRecord]:
+def _made(results: Results) -> list[Made]:
     """All records, of whatever kind."""
-    return [*results.records, *results.analyses, *(one.record for one in results.conflicts)]
+    conflicts = (one.record for one in results.conflicts)
+    trained = (*results.trainings.transfers, *results.trainings.ablations)
+    return [*results.records, *results.analyses, *conflicts, *trained]
 
 
 def _encoders(records: Sequence[RunRecord]) -> Iterator[str]:
@@ -164,7 +172,7 @@ def _statistics(records: Sequence[RunRecord], margin: float, alpha: float) -> st
     )
 
 
-def _versions(records: Sequence[RunRecord | Analysis | ConflictRecord]) -> str:
+def _versions(records: Sequence[Made]) -> str:
     """With which software."""
     versions = sorted({one.tool_version for one in records})
     return f"Measured with sdiag {escape(listed(versions))}."
@@ -201,6 +209,7 @@ def commands(results: Results) -> Iterator[str]:
             parts = [*_each("--model", models), *_each("--task", tasks), *options]
             yield shlex.join(["sdiag", command, *parts])
     yield from map(_conflict, measured)
+    yield from training_commands(results.trainings, _named)
 
 
 def _conflict(one: ConflictRecord) -> str:
@@ -208,7 +217,7 @@ def _conflict(one: ConflictRecord) -> str:
     if one.pair is None:
         return f"# Gradient conflict of the model {_plain(one.model)}: sdiag gcd"
     tasks = dict.fromkeys(card.task for card in one.questions)
-    named = [f"{name}={DATA}" if _on_disk(name) else name for name in tasks]
+    named = [_named(name) for name in tasks]
     said = {
         "--parameters": one.parameters,
         "--batch-size": one.batch_size,
@@ -225,6 +234,11 @@ def _conflict(one: ConflictRecord) -> str:
     ]
     parts = [*_each("--task", named), *(str(part) for pair in said.items() for part in pair)]
     return shlex.join(["sdiag", "gcd", "--model", one.pair.name, *parts, *flags])
+
+
+def _named(task: str) -> str:
+    """A task with the folder of its data, where it needs one."""
+    return f"{task}={DATA}" if _on_disk(task) else task
 
 
 def _merged(
