@@ -9,7 +9,7 @@ from pathlib import Path
 
 from probes.records import RunRecord
 from reports.formats import estimate, points
-from reports.fusion_baselines import baselines
+from reports.fusion_baselines import Beside, baselines
 from reports.fusion_curves_figure import curves_figure
 from reports.fusion_load import Trainings
 from reports.load import Conflict
@@ -22,7 +22,7 @@ from reports.transfer_words import (
     capital,
     change_text,
     key_of,
-    metric_words,
+    metric_cell,
     model_words,
     question_words,
     variant_words,
@@ -34,6 +34,9 @@ __all__ = ["fusion_parts", "fusion_sentences"]
 
 NONE = "–"
 TITLE = "Trained for people: SocialFusion"
+AGAINST = ("Chance", "Linear probe", "Trained model")
+DRAWN = 4
+"""Most runs without a comparison that have figures of their own."""
 
 
 def fusion_sentences(found: Trainings) -> str:
@@ -134,7 +137,7 @@ def _side_by_side(transfers: Sequence[TransferRecord]) -> str:
     rows = [
         (
             escape(names[question]),
-            escape(metric_words(metric)),
+            escape(metric_cell(metric)),
             *(_alone_together(effects.get((question, metric))) for _, effects in columns),
         )
         for question, metric in keys
@@ -207,24 +210,61 @@ def _further_runs(
     if not runs:
         return
     yield "### Further runs"
+    if len(runs) > DRAWN:
+        yield folded(f"Declared metrics of {len(runs)} runs", _declared_scores(runs, probed))
+        return
     for run in runs:
-        tasks = len(run.settings.tasks)
-        what = model_words(run.settings).rstrip(",")
-        own = _scores(run, probed)
-        if run.losses:
-            png = curves_figure(
-                [run], run.run, figures / file_stem("losses", run.run),
-                notes | {"Signature": "\n".join(dict.fromkeys(s.signature for s in run.scores))},
-            )  # fmt: skip
-            own += "\n\n" + shown_figure(
-                f"Losses of the run {run.run} by step.", png, "**Losses** while it was trained."
-            )
-        yield (
-            f"{code(run.run)}: {escape(what)}, trained on {tasks} task{'s' * (tasks > 1)} for "
-            f"{run.steps_run} steps, seed {run.settings.seed}; weights of step "
-            f"{run.trained.step} ({escape(run.trained.rule)})."
+        yield from _further_run(run, probed, figures, notes)
+
+
+def _further_run(
+    run: FusionRecord, probed: Sequence[RunRecord], figures: Path, notes: dict[str, str]
+) -> Iterator[str]:
+    """One run: what it was, its scores and its curves."""
+    tasks = len(run.settings.tasks)
+    yield (
+        f"{code(run.run)}: {escape(model_words(run.settings).rstrip(','))}, trained on {tasks} "
+        f"task{'s' * (tasks > 1)} for {run.steps_run} steps, seed {run.settings.seed}; weights of "
+        f"step {run.trained.step} ({escape(run.trained.rule)})."
+    )
+    shown = _scores(run, probed)
+    if run.losses:
+        signatures = "\n".join(dict.fromkeys(one.signature for one in run.scores))
+        stem = figures / file_stem("losses", run.run)
+        png = curves_figure([run], run.run, stem, notes | {"Signature": signatures})
+        shown += "\n\n" + shown_figure(
+            f"Losses of the run {run.run} by step.", png, "**Losses** while it was trained."
         )
-        yield folded(f"Scores and losses of {run.run}", own)
+    yield folded(f"Scores and losses of {run.run}", shown)
+
+
+def _declared_scores(runs: Sequence[FusionRecord], probed: Sequence[RunRecord]) -> str:
+    """The first metric of every question of many runs."""
+    names = question_words(one.label for run in runs for one in run.questions)
+    rows = []
+    for run in runs:
+        first = {(one.label, one.metrics[0]): one for one in run.questions}
+        beside = baselines([run], probed)
+        rows += [
+            (
+                code(run.run), escape(run.encoder.name), str(run.settings.seed),
+                str(run.steps_run), escape(names[one.question]),
+                escape(metric_cell(one.metric, first[one.question, one.metric].classes)),
+                *_read_against(beside[one.question, one.metric]), estimate(one.estimate),
+            )
+            for one in run.scores
+            if (one.question, one.metric) in first
+        ]  # fmt: skip
+    header = ("Run", "Encoder", "Seed", "Steps", "Question", "Metric", *AGAINST)
+    return table(header, rows, right=(2, 3, 6, 7, 8))
+
+
+def _read_against(beside: Beside) -> tuple[str, str]:
+    """Chance and the linear probe, as cells."""
+    return (
+        NONE if beside.chance is None else points(beside.chance),
+        estimate(beside.probe) if beside.probe else NONE,
+    )
 
 
 def _scores(run: FusionRecord, probed: Sequence[RunRecord]) -> str:
@@ -232,18 +272,15 @@ def _scores(run: FusionRecord, probed: Sequence[RunRecord]) -> str:
     names = question_words(one.question for one in run.scores)
     classes = {one.label: one.classes for one in run.questions}
     beside = baselines([run], probed)
-    rows = []
-    for one in run.scores:
-        known = beside[one.question, one.metric]
-        rows.append(
-            (
-                escape(names[one.question]),
-                escape(metric_words(one.metric, classes[one.question])),
-                NONE if known.chance is None else points(known.chance),
-                estimate(known.probe) if known.probe else NONE,
-                estimate(one.estimate),
-            )
+    rows = [
+        (
+            escape(names[one.question]),
+            escape(metric_cell(one.metric, classes[one.question])),
+            *_read_against(beside[one.question, one.metric]),
+            estimate(one.estimate),
         )
-    header = ("Question", "Metric", "Chance", "Linear probe", "Trained model")
+        for one in run.scores
+    ]
     lines = [f"- {escape(what)}: {escape(why)}" for what, why in run.undefined.items()]
-    return "\n\n".join(filter(None, [table(header, rows, right=(2, 3, 4)), "\n".join(lines)]))
+    shown = table(("Question", "Metric", *AGAINST), rows, right=(2, 3, 4))
+    return "\n\n".join(filter(None, [shown, "\n".join(lines)]))

@@ -24,7 +24,7 @@ from reports.transfer_words import (
     change_text,
     declared,
     key_of,
-    metric_words,
+    metric_cell,
     model_words,
     question_words,
     seeds_words,
@@ -153,7 +153,7 @@ def _table(record: TransferRecord, variant: VariantCard, beside: Mapping[Key, Be
         rows.append(
             (
                 escape(names[one.question]),
-                escape(metric_words(one.metric)) + (r" \*" if one.counted else ""),
+                escape(metric_cell(one.metric)) + (r" \*" if one.counted else ""),
                 NONE if chance is None else points(chance),
                 estimate(known.probe) if known and known.probe else NONE,
                 points(one.before),
@@ -210,7 +210,7 @@ def _variants(record: TransferRecord) -> str:
     rows = [
         (
             escape(names[question]),
-            escape(metric_words(metric)),
+            escape(metric_cell(metric)),
             *(
                 change_text(found[question, metric]) if (question, metric) in found else NONE
                 for found in by_key
@@ -287,7 +287,7 @@ def _pairwise(record: TransferRecord) -> Iterator[str]:
     names = _names(record)
     for variant in variants:
         rows = [
-            (escape(names[one.question]), escape(metric_words(one.metric)), escape(partner),
+            (escape(names[one.question]), escape(metric_cell(one.metric)), escape(partner),
              points(one.before), points(one.after), estimate(one.change, delta=True),
              word_text(one))
             for partner, effects in variant.pairwise.items()

@@ -14,7 +14,7 @@ from reports.transfer_words import (
     change_text,
     declared,
     key_of,
-    metric_words,
+    metric_cell,
     model_words,
     question_words,
     seeds_words,
@@ -104,7 +104,7 @@ def _table(record: AblationRecord) -> str:
     rows = [
         (
             escape(names[question]),
-            escape(metric_words(metric)),
+            escape(metric_cell(metric)),
             points(first[question, metric].before),
             *(
                 change_text(found[question, metric]) if (question, metric) in found else NONE
@@ -124,7 +124,7 @@ def _every_metric(record: AblationRecord) -> str:
     """All effects of all settings."""
     names = question_words(one.question for each in record.ablated for one in each.effects)
     rows = [
-        (escape(each.label), escape(names[one.question]), escape(metric_words(one.metric)),
+        (escape(each.label), escape(names[one.question]), escape(metric_cell(one.metric)),
          points(one.before), points(one.after), estimate(one.change, delta=True), word_text(one))
         for each in record.ablated
         for one in each.effects

@@ -16,6 +16,7 @@ __all__ = [
     "change_text",
     "declared",
     "key_of",
+    "metric_cell",
     "metric_words",
     "model_words",
     "question_words",
@@ -59,6 +60,12 @@ def metric_words(name: str, classes: Sequence[str] = ()) -> str:
         return resolve(name, classes or ("no", "yes")).label
     except ConfigError:
         return name
+
+
+def metric_cell(name: str, classes: Sequence[str] = ()) -> str:
+    """The metric as a table shows it, with its direction where low is good."""
+    low = name in GAZE_METRICS and not GAZE_METRICS[name].higher_is_better
+    return metric_words(name, classes) + " (low is good)" * low
 
 
 def declared(effects: Iterable[Effect]) -> list[Effect]:

@@ -200,8 +200,18 @@ def test_runs_that_were_not_compared_are_told_alone(make_fusion: Fusions) -> Non
     text = parts(Trainings({"x": make_fusion("x", ("scenes-gaze",))}))
     assert "Models were trained, but not compared" in text
     assert "`x`: SocialFusion on the frozen encoder tiny:pre, trained on 1 task for 40" in text
-    assert "| gaze | L2 to the mean point | 16.7 | – | 52.0 [49.0, 55.0] |" in text
+    assert "| gaze | L2 to the mean point (low is good) | 16.7 | – | 52.0 [49.0, 55.0] |" in text
     assert not list(fusion_parts(Trainings(), (), (), Path("figures"), NOTES))
+
+
+def test_many_runs_share_a_table(
+    two_runs: Sequence[FusionRecord], undrawn: list[dict[str, str]]
+) -> None:
+    text = parts(Trainings({one.run: one for one in two_runs}))
+    assert undrawn == []
+    assert "<summary>Declared metrics of 6 runs</summary>" in text
+    assert "| `both-1` | tiny:pre | 1 | 40 | gesture | accuracy | 16.7 | – | 52.0 [" in text
+    assert "macro F1" not in text
 
 
 def test_conflict_against_transfer_has_its_numbers(
