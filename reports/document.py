@@ -48,6 +48,7 @@ from reports.sentences import incomplete, kinds_of_loss, verdict_paragraph
 from reports.slices import slices_section
 from reports.tables import confirmatory, numbers_table, steps_table
 from reports.where import where_section
+from socialfusion.transfer.records import TransferRecord
 
 __all__ = ["MARKER", "Document", "Settings", "compose"]
 
@@ -87,7 +88,14 @@ class _Pair:
     records: Sequence[RunRecord]
     analyses: Analyses
     conflict: Conflict | None = None
+    trained: Sequence[TransferRecord] = ()
     contrasts: list[Contrast] = field(default_factory=list)
+
+    @property
+    def transfers(self) -> list[TransferRecord]:
+        """Joint against single training on one of its encoders."""
+        digests = (self.card.pre_digest, self.card.post_digest)
+        return [one for one in self.trained if one.encoder_digest in digests]
 
     @property
     def card(self) -> PairCard:
@@ -154,6 +162,7 @@ def _shown(cells: Sequence[Cell], results: Results) -> list[_Pair]:
             [record for record in results.records if record.pair.name == name],
             results.analyses.of(name),
             conflicts.get(name),
+            results.trainings.transfers,
         )
         for name in sorted(own or names)
     ]
@@ -257,7 +266,7 @@ def _further_sections(one: _Pair, settings: Settings, figures: Path) -> Iterator
     if conflict or (found.diagnose and confirmatory(cells)):
         yield (
             "Which explanation",
-            explanations_section(cells, found.diagnose, one.contrasts, conflict),
+            explanations_section(cells, found.diagnose, one.contrasts, conflict, one.transfers),
         )
     yield "How far the features moved", drift_section(found.drift, one.records, figures, notes)
     yield "Against reading without the encoder", readers_section(cells, figures, notes)

@@ -36,6 +36,7 @@ from reports.markdown import code, escape, table
 from reports.sentences import kinds_of_loss, listed
 from reports.tables import confirmatory
 from socialfusion.transfer.against_conflict import AgainstRecord, Comparison
+from socialfusion.transfer.records import TransferRecord
 
 __all__ = ["Finding", "conflict_finding", "decodability_finding", "explanations_section",
            "explanations_sentence"]  # fmt: skip
@@ -78,6 +79,7 @@ def explanations_section(
     diagnoses: Sequence[DiagnosisRecord],
     contrasts: Sequence[Contrast],
     conflict: Conflict | None,
+    transfers: Sequence[TransferRecord] = (),
 ) -> str:
     """The section of one pair as Markdown, without its heading.
 
@@ -86,6 +88,7 @@ def explanations_section(
         diagnoses: Of the same pair.
         contrasts: Social against control questions, of the same pair.
         conflict: Gradient conflict on the same pair; None if it was not measured.
+        transfers: Joint against single training on one of its encoders.
     """
     findings = (
         decodability_finding(cells, diagnoses, contrasts),
@@ -97,7 +100,7 @@ def explanations_section(
             explanations_sentence(findings),
             table(("Explanation", "Finding", "Evidence"), rows),
             RULES,
-            *_foretells(conflict),
+            *_foretells(conflict, transfers),
         )
     )
 
@@ -245,9 +248,17 @@ def _no_room(number: Interval) -> bool:
     return number.low is not None and number.low > -ROOM
 
 
-def _foretells(conflict: Conflict | None) -> Iterator[str]:
+def _foretells(conflict: Conflict | None, transfers: Sequence[TransferRecord]) -> Iterator[str]:
     """Whether conflict goes with what training together really does."""
     if conflict is None:
+        return
+    pairwise = [one.name for one in transfers if any(v.pairwise for v in one.variants)]
+    if conflict.against is None and pairwise:
+        yield (
+            "What tasks do to each other when they are trained together was measured "
+            f"({', '.join(map(code, pairwise))}), but not set against conflict: "
+            f"{code(f'sdiag gcd --against-transfer {pairwise[0]}')} does that."
+        )
         return
     if conflict.against is None:
         yield (

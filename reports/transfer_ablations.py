@@ -25,7 +25,7 @@ from socialfusion.transfer.records import AblationRecord, Effect, Setting
 __all__ = ["ablation_section", "ablation_sentences"]
 
 NONE = "–"
-AXIS = "changed setting less reference (points, negative = worse)"
+AXIS = "changed less reference (points, negative = worse)"
 
 
 def ablation_sentences(record: AblationRecord) -> str:

@@ -11,6 +11,7 @@ from probes.records import RunRecord
 from probes.runs import read_run
 from reports import fusion, transfer, transfer_ablations
 from reports.document import Settings, compose
+from reports.explanations import explanations_section
 from reports.fusion import fusion_parts, fusion_sentences
 from reports.fusion_load import Trainings
 from reports.load import Conflict, load_results
@@ -247,3 +248,11 @@ def test_a_report_of_trained_models_alone_opens_with_their_verdict(
     assert transfer_sentences(record) in opening
     assert "`encoder` was made from 1 run that these results lack" in opening
     assert text.index("### One setting changed: `encoder`") < text.index("## How to reproduce")
+
+
+def test_transfer_that_was_not_set_against_conflict_is_named(make_transfer: Transfers) -> None:
+    conflict = Conflict(
+        ConflictRecord.model_construct(model="tiny", pair=None, sides=(), questions=(), parts=())
+    )
+    text = explanations_section([], (), [], conflict, [make_transfer("a"), make_transfer("b")])
+    assert "(`a`, `b`), but not set against conflict: `sdiag gcd --against-transfer a`" in text
