@@ -40,8 +40,8 @@ DRAWN = 4
 
 
 def fusion_sentences(found: Trainings) -> str:
-    """Whether training on all tasks at once helps, for the opening of a report; as Markdown."""
-    return " ".join(transfer_sentences(one) for one in found.transfers)
+    """Whether training on all tasks at once helps, a paragraph a comparison; as Markdown."""
+    return "\n\n".join(transfer_sentences(one) for one in found.transfers)
 
 
 def fusion_parts(

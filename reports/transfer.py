@@ -160,14 +160,14 @@ def _table(record: TransferRecord, variant: VariantCard, beside: Mapping[Key, Be
                 points(one.after),
                 f"**{estimate(one.change, delta=True)}**" if certain(one) else
                 estimate(one.change, delta=True),
-                NONE if one.relative is None else signed(one.relative),
-                p_value(one.p_adjusted),
                 word_text(one),
+                p_value(one.p_adjusted),
+                NONE if one.relative is None else signed(one.relative),
             )
         )  # fmt: skip
     header = ("Question", "Metric", "Chance", "Linear probe", "Alone", "Together",
-              "Together less alone", "In % above chance", "Corrected p", "Verdict")  # fmt: skip
-    return table(header, rows, right=(2, 3, 4, 5, 6, 7, 8))
+              "Together less alone", "Verdict", "Corrected p", "In % above chance")  # fmt: skip
+    return table(header, rows, right=(2, 3, 4, 5, 6, 8, 9))
 
 
 def _names(record: TransferRecord) -> dict[str, str]:

@@ -92,7 +92,7 @@ def test_with_few_seeds_the_rest_of_the_uncertainty_is_said_to_be_unknown(
     )
     text = told(record)
     assert "Verdicts: none here." in text
-    assert text.count("not judged |") >= 13
+    assert text.count("| not judged |") >= 13
     assert "▲" not in text.partition("</details>")[0]
 
 
@@ -184,7 +184,7 @@ def test_the_verdict_comes_first_then_the_proof(
     assert "- The VLM Qwen/&lt;b&gt; fine-tuned itself, its vision tower frozen, " in blocks[1]
     assert blocks[2].startswith("Frozen stayed frozen: in all 6 runs")
     assert "side by side" in blocks[3]
-    assert fusion_sentences(found) == " ".join(map(transfer_sentences, (record, other)))
+    assert fusion_sentences(found) == "\n\n".join(map(transfer_sentences, (record, other)))
 
 
 def test_weights_that_changed_are_not_passed_over(make_fusion: Fusions) -> None:
