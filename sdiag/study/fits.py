@@ -150,12 +150,13 @@ def probe_fits(cache: Path, folder: Path, asked: Probe, study: Study) -> str:
     def check(record: RunRecord) -> str:
         declared = {one.block for one in record.comparisons if not one.arm and one.block >= 0}
         spec = open_pair(cache, record.task.name, record.pair.name)[0].spec
+        arms = asked.arms and (bool(spec.arms) or len(declared) > 1)  # else there is none
         refits = {one.training.refits for one in record.robustness if one.training is not None}
         return _differs(
             seed=(record.seed, study.seed),
             draws=(record.draws, asked.draws),
             blocks=(declared, _blocks(cache, record, asked.blocks)),
-            arms=(bool(record.task.arms), asked.arms and bool(spec.arms)),
+            arms=(bool(record.task.arms), arms),
             tuning_curve=(any(one.tuning for one in record.robustness), asked.curve),
             refits=(refits or {asked.refits}, {asked.refits}),
         ) or _beside(record, cache, study.rows)
