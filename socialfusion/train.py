@@ -135,13 +135,14 @@ class Loop:
         hidden = self.quiet or not self.stepper.accelerator.is_main_process
         with tqdm(total=self.settings.steps, initial=self.step, unit="step", disable=hidden) as bar:
             while not self.done:
-                if not self._take_until(self._pause(), bar):
-                    self._save()
-                    return False
+                whole = self._take_until(self._pause(), bar)
+                # Also when asked to stop: the run that goes on would not look here any more.
                 if _due(self.step, self.settings.eval_every) or self.done:
                     self._look(bar)
-                if _due(self.step, self.save_every) or self.done:
+                if _due(self.step, self.save_every) or self.done or not whole:
                     self._save()
+                if not whole:
+                    return False
         return True
 
     @property
