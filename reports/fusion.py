@@ -97,14 +97,17 @@ def _frozen(runs: Sequence[FusionRecord]) -> str:
         run.run
         for run in runs
         if run.frozen.language_model_before != run.frozen.language_model_after
-        or (run.frozen.encoder_before != run.frozen.encoder_after and not run.settings.train_vision)
+        or (
+            run.frozen.encoder_before != run.frozen.encoder_after
+            and not (run.settings.train_vision or run.settings.train_encoder)
+        )
     ]
     if changed:
         names = ", ".join(map(code, changed))
         return f"> **Not frozen.** Weights that were to stay as they were changed in {names}."
     n = len(runs)
     all_ = "the one run" if n == 1 else f"all {n} runs"
-    cached = sum(not run.settings.online and not run.settings.vlm for run in runs)
+    cached = sum(not run.settings.from_pictures and not run.settings.vlm for run in runs)
     said = [
         f"Frozen stayed frozen: in {all_} the digests of the frozen weights after training are "
         "those before it."

@@ -15,7 +15,7 @@ __all__ = ["training_commands", "training_methods"]
 
 OWN_OPTIONS = {"encoder", "tasks", "seed", "steps", "budget", "row_list"}
 """Settings that have an option of their own, or that a comparison sets."""
-ABLATIONS = {"train_vision": "frozen"}
+ABLATIONS = {"train_encoder": "frozen", "train_vision": "frozen"}
 """Ablations that do not go by the name of the setting that they change."""
 
 
@@ -49,7 +49,7 @@ def training_commands(found: Trainings, named: Callable[[str], str]) -> Iterator
     blocks = {
         (run.encoder.pair, run.encoder.block)
         for run in found.runs.values()
-        if run.encoder.pair and not run.settings.online
+        if run.encoder.pair and not run.settings.from_pictures
     }
     for pair, block in sorted(blocks):
         yield f"# Token maps of {_plain(pair)}: sdiag extract, with --token-block {block}"

@@ -92,7 +92,8 @@ def change_text(effect: Effect) -> str:
 def model_words(settings: FusionSettings) -> str:
     """What was trained, as the subject of a sentence in plain text."""
     if not settings.vlm:
-        return f"SocialFusion on the frozen encoder {settings.encoder}"
+        how = "encoder, trained along," if settings.train_encoder else "frozen encoder"
+        return f"SocialFusion on the {how} {settings.encoder}"
     tower = "trained" if settings.train_vision else "frozen"
     return f"the VLM {settings.language_model} fine-tuned itself, its vision tower {tower},"
 

@@ -1,6 +1,6 @@
 """From settings and a cache to a model and its questions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from degradation.errors import ConfigError
@@ -9,15 +9,19 @@ from socialfusion.config import SocialFusionConfig, check_encoder
 from socialfusion.language import load_tokenizer
 from socialfusion.learner import Learner
 from socialfusion.model import SocialFusion, build
+from socialfusion.online import Online
+from socialfusion.pixels import PixelSamples, with_pixels
 from socialfusion.questions import questions_of
 from socialfusion.records import FusionEncoder, FusionSettings
 from socialfusion.samples import QuestionSamples, TaskSamples, question_samples
+from socialfusion.saving import load
 from socialfusion.sources import token_scale
+from socialfusion.unfrozen import Unfrozen
 from socialfusion.vlm.assemble import built_vlm, check_vlm, tower_card
 from socialfusion.vlm.model import Vlm
 from socialfusion.vlm.saving import load_vlm
 
-__all__ = ["built", "check_settings", "encoder_card", "gathered", "resumed"]
+__all__ = ["built", "check_settings", "encoder_card", "gathered", "resumed", "unfrozen"]
 
 
 def check_settings(settings: FusionSettings) -> None:
@@ -52,10 +56,22 @@ def check_settings(settings: FusionSettings) -> None:
         raise ConfigError(
             "Expected looks at the validation rows for --patience, found none. Give --eval-every."
         )
-    if settings.augment and not settings.online:
+    if settings.augment and not settings.from_pictures:
         raise ConfigError(
             "Expected --online for --augment: what is cached was seen without changes."
         )
+    if settings.train_encoder and settings.vlm:
+        raise ConfigError(
+            "Expected no --train-encoder with --vlm, which does not use the encoder. Give "
+            "--train-vision to train its own tower."
+        )
+    rate = settings.encoder_learning_rate
+    if rate is not None and not settings.train_encoder:
+        raise ConfigError(
+            "Expected --train-encoder for --encoder-lr: the encoder is frozen without it."
+        )
+    if rate is not None and not 0 < rate < float("inf"):
+        raise ConfigError(f"Expected encoder_learning_rate above 0, found {rate}.")
     if settings.aggregator and settings.mixing != "equal":
         raise ConfigError(
             "Expected equal mixing for an aggregator, which weighs one gradient of each question, "
@@ -133,6 +149,8 @@ def built(questions: dict[str, QuestionSamples], settings: FusionSettings) -> Le
 def resumed(folder: Path, state: RunState, questions: dict[str, QuestionSamples]) -> Learner:
     """The model of a checkpoint, after checking that encoder and rows are still the same.
 
+    An encoder that is trained along is loaded by `unfrozen`.
+
     Args:
         folder: Of the checkpoint.
         state: Read from it.
@@ -146,7 +164,7 @@ def resumed(folder: Path, state: RunState, questions: dict[str, QuestionSamples]
     if state.settings.vlm:
         model = load_vlm(folder)
     else:
-        model = SocialFusion.from_pretrained(folder)
+        model = load(folder, with_encoder=state.settings.train_encoder)
         check_encoder(model.config, next(iter(questions.values())).task.features.encoder)
     for label, one in questions.items():
         if state.rows.get(label) != one.rows_digest():
@@ -155,3 +173,27 @@ def resumed(folder: Path, state: RunState, questions: dict[str, QuestionSamples]
                 "now: the cache was extracted anew, or row lists changed. Give another --run."
             )
     return model
+
+
+def unfrozen(
+    model: SocialFusion,
+    questions: Mapping[str, QuestionSamples],
+    online: Online,
+    checkpoint: Path | None,
+) -> tuple[Unfrozen, dict[str, PixelSamples]]:
+    """The model with its encoder to be trained along, and questions put as pictures.
+
+    Args:
+        model: Fresh, or that of the checkpoint.
+        questions: By label.
+        online: Has the encoder, as it was before training.
+        checkpoint: Folder with the encoder's weights to go on from, if any.
+
+    Raises:
+        ConfigError: The encoder has no weights to train.
+        WeightsError: The checkpoint is damaged.
+    """
+    whole = Unfrozen(model, online.encoder)
+    if checkpoint is not None:
+        whole.load_tower(checkpoint)
+    return whole, with_pixels(questions)

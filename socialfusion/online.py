@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float32, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from degradation.axes import Side
@@ -25,9 +25,24 @@ from socialfusion.augment import Change, draw_change, may_mirror
 from socialfusion.place import Place
 from socialfusion.tokens import Boxes, Points, Rows, Seen
 
-__all__ = ["Online", "OnlineTokens", "load_online"]
+__all__ = ["Online", "OnlineTokens", "Shown", "load_online"]
 
 _PROTOCOL = "paired-native-grid"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """Rows as they are shown to the encoder.
+
+    Attributes:
+        pixels: Of each frame, shape (m, f, s, s, 3).
+        boxes: By role, where the boxes are in them, shape (m, f, 4); NaN for none.
+        points: Annotated gaze points there, NaN-padded, shape (m, a, 2).
+    """
+
+    pixels: UInt8[torch.Tensor, "m f s s 3"]
+    boxes: Boxes
+    points: Points
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,8 +71,8 @@ class Online:
         protocol, name = features.key.protocol, table.spec.name
         if protocol.name != _PROTOCOL:
             raise ConfigError(
-                f"Expected features by the protocol {_PROTOCOL} for --online, found {protocol} of "
-                f"{name}. Leave --online out, or extract with the default options."
+                f"Expected features by the protocol {_PROTOCOL} for --online and --train-encoder, "
+                f"found {protocol} of {name}. Leave these out, or extract with the default options."
             )
         if features.encoder.digest != self.encoder.info.digest:
             raise PairingError(
@@ -133,6 +148,17 @@ class OnlineTokens:
         Raises:
             DataError: A picture cannot be read.
         """
+        shown = self.show(rows, boxes, points, rng)
+        images = shown.pixels.to(self.place.device).flatten(0, 1).permute(0, 3, 1, 2)
+        with torch.no_grad(), self.place.arithmetic():
+            tokens = self.encoder(images, [self.block])[self.block].patches
+        tokens = tokens.float().unflatten(0, shown.pixels.shape[:2]).flatten(1, 2)
+        return Seen(tokens, shown.boxes, shown.points)
+
+    def show(
+        self, rows: Rows, boxes: Boxes, points: Points, rng: np.random.Generator | None = None
+    ) -> Shown:
+        """The pictures behind `see`; arguments and errors are the same."""
         pixels = []
         moved = {role: column.copy() for role, column in boxes.items()}
         there = points.copy()
@@ -142,25 +168,18 @@ class OnlineTokens:
             if rng is not None:
                 change = draw_change(own, points[k], mirror=self.mirror, rng=rng)
             frames = [to_rgb(self.open(reference)) for reference in self.pictures[row]]
-            pixels.append(np.stack([self._seen(frame, change) for frame in frames]))
+            pixels.append(np.stack([self._scaled(frame, change) for frame in frames]))
             for f, frame in enumerate(frames):
                 exact = change.rounded(*frame.size)
                 for role, column in own.items():
                     moved[role][k, [f]] = exact.boxes(column[[f]])
             there[k] = change.rounded(*frames[0].size).points(points[k])
-        return Seen(self._encoded(np.stack(pixels)), moved, there)
+        return Shown(torch.from_numpy(np.stack(pixels)), moved, there)
 
-    def _seen(self, picture: Image.Image, change: Change) -> UInt8[np.ndarray, "s s 3"]:
+    def _scaled(self, picture: Image.Image, change: Change) -> UInt8[np.ndarray, "s s 3"]:
         """One picture, changed and scaled."""
         if change.part != (0.0, 0.0, 1.0, 1.0):
             picture = picture.crop(change.corners(*picture.size))
         if change.mirror:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return square(picture, self.size)
-
-    def _encoded(self, pixels: UInt8[np.ndarray, "m f s s 3"]) -> Float32[torch.Tensor, "m v d"]:
-        """The tokens of all frames of all rows, frame after frame."""
-        images = torch.from_numpy(pixels).to(self.place.device).flatten(0, 1).permute(0, 3, 1, 2)
-        with torch.no_grad(), self.place.arithmetic():
-            tokens = self.encoder(images, [self.block])[self.block].patches
-        return tokens.float().unflatten(0, pixels.shape[:2]).flatten(1, 2)

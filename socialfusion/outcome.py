@@ -28,10 +28,13 @@ from socialfusion.records import (
 )
 from socialfusion.samples import QuestionSamples
 from socialfusion.train import Loop
+from socialfusion.unfrozen import Unfrozen
 
 __all__ = ["outcome", "trained_digest"]
 
-_PARTS = ("connector", "boxes", "heatmap")
+_PARTS = ("connector", "boxes", "heatmap", "encoder")
+_LATER = {"train_encoder", "encoder_learning_rate"}
+"""Settings that came after the first signatures, which stay what they are without them."""
 
 
 def outcome(
@@ -64,6 +67,7 @@ def outcome(
     written = []
     first = next(iter(questions.values())).task
     encoder = encoder_card(first, model)
+    unfrozen = isinstance(model, Unfrozen)
     language = LanguageModelCard(name=settings.language_model, digest=combined(before))
     for label, one in questions.items():
         answers = predict(model, one, one.test, place, batch_size=loop.batch_size)
@@ -98,8 +102,8 @@ def outcome(
         frozen=FrozenDigests(
             language_model_before=combined(before),
             language_model_after=combined(after),
-            encoder_before=encoder.digest,
-            encoder_after=encoder.digest,
+            encoder_before=model.digest_before if unfrozen else encoder.digest,
+            encoder_after=model.encoder_digest() if unfrozen else encoder.digest,
         ),
         scores=tuple(scores),
         undefined=undefined,
@@ -168,7 +172,9 @@ def _signature(
 ) -> str:
     """One line that pins all definitions behind a number."""
     rows = one.rows_digest()[:12]
-    recipe = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
+    later = set() if settings.train_encoder else _LATER
+    text = settings.model_dump_json(exclude=later)
+    recipe = hashlib.sha256(text.encode()).hexdigest()[:12]
     return "|".join(
         [
             f"task={one.question.task}",

@@ -106,6 +106,11 @@ class FusionSettings(Record):
     """Whether tokens are computed from the pictures at every step."""
     augment: bool = False
     """Whether pictures are flipped and cut at random, which needs `online`."""
+    train_encoder: bool = False
+    """Whether the encoder is trained along, up to the block that is read; its tokens are computed
+    from the pictures at every step, as with `online`."""
+    encoder_learning_rate: float | None = None
+    """Peak learning rate of the encoder's weights; None for a tenth of `learning_rate`."""
     vlm: bool = False
     """Whether `language_model` is a Qwen2-VL that is fine-tuned itself, in place of SocialFusion;
     of the encoder then nothing is used but the rows of its cache."""
@@ -114,9 +119,14 @@ class FusionSettings(Record):
     max_pixels: int = 576 * 28 * 28
     """Largest area of a picture as it sees it."""
 
+    @property
+    def from_pictures(self) -> bool:
+        """Whether tokens are computed from the pictures, not read from the cache."""
+        return self.online or self.train_encoder
+
 
 class FusionEncoder(Record):
-    """The frozen encoder whose tokens are read."""
+    """The encoder whose tokens are read, before any training with `train_encoder`."""
 
     name: str
     digest: str
@@ -221,6 +231,8 @@ class FrozenDigests(Record):
 
     The encoder's is that of the cache, `EncoderInfo.digest`. Where it computes in the run, every
     tensor of it was compared before and after; where tokens come from the cache, it is not loaded.
+    One that was trained along (`train_encoder`) has two digests of its weights, by
+    `socialfusion.frozen`, which differ; its blocks behind the one that is read were compared.
     """
 
     language_model_before: str
@@ -233,7 +245,7 @@ class Trained(Record):
     """What was trained."""
 
     parameters: dict[str, int]
-    """Number of trained parameters by part: connector, boxes, heatmap, lora."""
+    """Number of trained parameters by part: connector, boxes, heatmap, lora, encoder."""
     digest: str
     """SHA-256 over their names and bytes, as they were evaluated."""
     step: int

@@ -18,7 +18,7 @@ from torch import nn
 from degradation.cache.files import locked
 from degradation.device import check_device
 from degradation.errors import ConfigError, InterruptedRun
-from socialfusion.assemble import built, check_settings, gathered, resumed
+from socialfusion.assemble import built, check_settings, gathered, resumed, unfrozen
 from socialfusion.checkpoint import (
     RunState,
     check_same,
@@ -46,6 +46,7 @@ from socialfusion.signals import asked_to_stop
 from socialfusion.sources import default_memory, encoder_name, open_tasks
 from socialfusion.stepping import Stepper, aggregator_of, optimiser_of
 from socialfusion.train import Loop
+from socialfusion.unfrozen import Unfrozen
 from socialfusion.vlm.assemble import pictured
 from socialfusion.vlm.model import Vlm
 from socialfusion.vlm.samples import open_rows
@@ -92,7 +93,7 @@ def train_socialfusion(
         cache: Root of all caches.
         results: Folder of the records.
         machine: Where and how.
-        data_root: Folder of the pictures by task, for `settings.online`.
+        data_root: Folder of the pictures by task, for `settings.from_pictures`.
         resume: Whether to go on from the last checkpoint, if there is one; a run that is complete
             is returned as it is.
         generate: Whether to let the model write its answers too, and compare.
@@ -117,7 +118,7 @@ def train_socialfusion(
         if complete is not None:
             return complete
         online = None
-        if settings.online:
+        if settings.from_pictures:
             name = encoder_name(cache, settings.encoder, settings.tasks[0])
             online = load_online(name, place, data_root or {})
         if settings.vlm:
@@ -138,8 +139,10 @@ def train_socialfusion(
         model = built(questions, settings) if last is None else resumed(last, state, questions)
         if isinstance(model, Vlm):
             questions = pictured(questions, model, data_root)
+        if settings.train_encoder:
+            model, questions = unfrozen(model, questions, online, last)
         before = model.language_digests()
-        seeing = _tower_digests(online)
+        seeing = _tower_digests(online, model)
         if state is not None:
             check_frozen(state.language_model_digests, before)
         model.to(place.device)
@@ -163,7 +166,7 @@ def train_socialfusion(
         model.eval()
         after = model.language_digests()
         check_frozen(before, after)
-        check_frozen(seeing, _tower_digests(online))
+        check_frozen(seeing, _tower_digests(online, model))
         record, predictions = outcome(run, loop, before, after, best=best, generate=generate)
         if accelerator.is_main_process:
             write_folder(folder / FINAL, model.save_pretrained)
@@ -172,8 +175,10 @@ def train_socialfusion(
         return record
 
 
-def _tower_digests(online: Online | None) -> dict[str, str]:
-    """Of an encoder that computes in this run; one that does not cannot change."""
+def _tower_digests(online: Online | None, model: Learner) -> dict[str, str]:
+    """Of what is frozen in an encoder that computes here; one that does not cannot change."""
+    if isinstance(model, Unfrozen):
+        return model.tower_digests()
     tower = None if online is None else online.encoder
     return frozen_digests(tower) if isinstance(tower, nn.Module) else {}
 

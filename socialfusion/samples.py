@@ -20,7 +20,7 @@ from probes.table import Table
 from socialfusion.batch import Batch
 from socialfusion.boxes import box_cells
 from socialfusion.questions import Question
-from socialfusion.tokens import Tokens
+from socialfusion.tokens import Boxes, Points, Tokens
 
 __all__ = ["QuestionSamples", "TaskSamples", "divide", "frame_boxes", "question_samples"]
 
@@ -106,20 +106,36 @@ class QuestionSamples:
             rows: Positions in the table, shape (b,).
             rng: Decides how pictures are changed where they are; None to take them as they are.
         """
-        table, grid = self.task.table, self.task.grid
         boxes = {role: column[rows] for role, column in self.task.boxes.items()}
-        seen = self.task.tokens.see(rows, boxes, table.points[rows], rng)
-        gaze = self.question.kind == "gaze"
-        labels = None if gaze else torch.from_numpy(table.labels[self.question.name][rows])
-        cells = [box_cells(seen.boxes[role], grid) for role in self.question.roles]
-        none = np.zeros((*seen.tokens.shape[:2], 0), dtype=bool)
-        return Batch(
-            question=self.question,
-            tokens=seen.tokens,
-            masks=torch.from_numpy(np.stack(cells, axis=2) if cells else none),
-            labels=labels,
-            points=torch.from_numpy(seen.points) if gaze else None,
-        )
+        seen = self.task.tokens.see(rows, boxes, self.task.table.points[rows], rng)
+        labels, points = self.targets(rows, seen.points)
+        masks = self.masks(seen.boxes, *seen.tokens.shape[:2])
+        return Batch(self.question, seen.tokens, masks, labels, points)
+
+    def masks(self, boxes: Boxes, b: int, v: int) -> Bool[torch.Tensor, "b v r"]:
+        """Which of the v visual tokens the box of each role covers.
+
+        Args:
+            boxes: Of the rows by role, in what the encoder sees, shape (b, f, 4) each.
+            b: Number of rows.
+            v: Visual tokens of a row.
+        """
+        cells = [box_cells(boxes[role], self.task.grid) for role in self.question.roles]
+        none = np.zeros((b, v, 0), dtype=bool)
+        return torch.from_numpy(np.stack(cells, axis=2) if cells else none)
+
+    def targets(
+        self, rows: Places, points: Points
+    ) -> tuple[Int64[torch.Tensor, " b"] | None, Float32[torch.Tensor, "b a 2"] | None]:
+        """What is right: labels of a class question, or points of gaze; None for the other.
+
+        Args:
+            rows: Positions in the table, shape (b,).
+            points: Of these rows, in what the encoder sees, shape (b, a, 2).
+        """
+        if self.question.kind == "gaze":
+            return None, torch.from_numpy(points)
+        return torch.from_numpy(self.task.table.labels[self.question.name][rows]), None
 
     def rows_digest(self) -> str:
         """SHA-256 over the ids of the rows trained on, looked at and tested, in hexadecimal."""

@@ -111,6 +111,11 @@ def open_run(folder: Path, steps: Sequence[str], *, adam: bool) -> SavedRun:
             f"{folder} fine-tuned {settings.language_model}, which has no connector between frozen "
             "parts. Give a run of SocialFusion itself."
         )
+    if settings.train_encoder:
+        raise ConfigError(
+            f"{folder} trained its encoder along, so that its tokens are not those of the cache, "
+            "which gradients are measured on here. Give a run without --train-encoder."
+        )
     found = []
     for step in _chosen(folder, saved, record, steps, adam=adam):
         if step is None:

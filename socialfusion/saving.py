@@ -5,6 +5,7 @@ model.safetensors    connector, vectors of boxes, gaze head
 adapter/             the adapters, as peft writes them: `PeftModel.from_pretrained(lm, folder)`
 tokenizer/           of the language model
 trained.json         what was trained, name by name, and the digests of what was not
+encoder.safetensors  the encoder, where it was trained along (`socialfusion.unfrozen`)
 """
 
 import dataclasses
@@ -21,9 +22,10 @@ from degradation.errors import ConfigError, WeightsError
 from socialfusion.config import SocialFusionConfig
 from socialfusion.model import SocialFusion, build
 
-__all__ = ["MANIFEST", "load", "save", "trained_manifest"]
+__all__ = ["ENCODER", "MANIFEST", "load", "save", "trained_manifest"]
 
 WEIGHTS, ADAPTER, TOKENIZER, MANIFEST = "model.safetensors", "adapter", "tokenizer", "trained.json"
+ENCODER = "encoder.safetensors"
 _LANGUAGE = "language_model."
 
 
@@ -60,27 +62,45 @@ def save(model: SocialFusion, folder: str | os.PathLike[str]) -> None:
     (folder / MANIFEST).write_text(json.dumps(trained_manifest(model), indent=2) + "\n")
 
 
-def load(folder: str | os.PathLike[str], *, language_model: str | None = None) -> SocialFusion:
+def load(
+    folder: str | os.PathLike[str],
+    *,
+    language_model: str | None = None,
+    with_encoder: bool = False,
+) -> SocialFusion:
     """The model of a folder, in evaluation mode, on the CPU.
 
     Args:
         folder: As `save` wrote it.
         language_model: Where the language model is now; where the configuration says if None.
+        with_encoder: Whether its encoder was trained along, and is loaded by the caller.
 
     Raises:
         WeightsError: The folder is not whole, or the language model is another.
-        ConfigError: The configuration cannot be read.
+        ConfigError: The configuration cannot be read, or the encoder was trained along but is not
+            loaded.
     """
     folder = Path(folder)
     absent = [
         name
-        for name in ("config.json", WEIGHTS, f"{ADAPTER}/adapter_model.safetensors")
+        for name in (
+            "config.json",
+            WEIGHTS,
+            f"{ADAPTER}/adapter_model.safetensors",
+            *((ENCODER,) if with_encoder else ()),
+        )
         if not (folder / name).is_file()
     ]
     if absent:
         raise WeightsError(
             f"Expected a folder that SocialFusion was saved in, but {folder} has no "
             f"{' and no '.join(absent)}. Give a checkpoint of `sdiag train-socialfusion`."
+        )
+    if (folder / ENCODER).exists() and not with_encoder:
+        raise ConfigError(
+            f"{folder} was trained with its encoder, and reads tokens of {ENCODER} alone: those "
+            "of the frozen encoder would mislead it. Load it with "
+            "`socialfusion.unfrozen.load_unfrozen`, or give a run without --train-encoder."
         )
     try:
         fields = json.loads((folder / "config.json").read_text())

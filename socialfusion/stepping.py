@@ -24,14 +24,30 @@ from socialfusion.records import FusionSettings
 __all__ = ["Stepper", "Taken", "aggregator_of", "optimiser_of"]
 
 Aggregator = torch.nn.Module
+ENCODER = "encoder."
+"""What the names of an encoder's weights begin with."""
+ENCODER_SHARE = 0.1
+"""Learning rate of an encoder over that of the rest, unless told otherwise: a guess that is common
+where vision-language models train their tower."""
 
 
 def optimiser_of(
     parameters: Mapping[str, nn.Parameter], settings: FusionSettings
 ) -> torch.optim.AdamW:
-    """AdamW (betas 0.9 and 0.999) on all that is trained."""
+    """AdamW (betas 0.9 and 0.999) on all that is trained.
+
+    An encoder's weights have a learning rate of their own; `share` of a group is its rate over that
+    of the rest.
+    """
+    own = settings.encoder_learning_rate
+    share = ENCODER_SHARE if own is None else own / settings.learning_rate
+    rest = [one for name, one in parameters.items() if not name.startswith(ENCODER)]
+    tower = [one for name, one in parameters.items() if name.startswith(ENCODER)]
+    groups = [{"params": rest, "share": 1.0}]
+    if tower:
+        groups.append({"params": tower, "share": share})
     return torch.optim.AdamW(
-        list(parameters.values()),
+        groups,
         lr=settings.learning_rate,
         betas=(0.9, 0.999),
         weight_decay=settings.weight_decay,
@@ -127,7 +143,7 @@ class Stepper:
             number: Of the step; with the seed it decides what dropout drops.
             draws: Of the step.
             batches: This process's share of each draw.
-            rate: Learning rate.
+            rate: Learning rate, of which every group of parameters has its share.
             halt: Whether this process was asked to stop.
         """
         self.optimiser.zero_grad(set_to_none=True)
@@ -159,7 +175,7 @@ class Stepper:
         taken = Taken(_by_question(draws, sums.tolist()), norm, bool(stop))
         if taken.finite:
             for group in self.optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group["share"]
             self.optimiser.step()
         return taken
 

@@ -41,7 +41,7 @@ def ablate(
         typer.Argument(
             metavar="SETTING",
             help="connector-depth, connector-width, encoder, heatmap-weight, lora-rank, box-masks, "
-            "aggregator, or frozen (of a VLM's own tower: --set vlm=true).",
+            "aggregator, or frozen (the encoder; with --set vlm=true a VLM's own tower).",
         ),
     ],
     value: Annotated[

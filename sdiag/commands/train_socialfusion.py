@@ -56,7 +56,7 @@ class Tracker(StrEnum):
 
 def train_socialfusion(
     encoder: Annotated[
-        str, typer.Option(help="Frozen encoder: PAIR:SIDE, or the name of a side of any pair.")
+        str, typer.Option(help="Encoder: PAIR:SIDE, or the name of a side of any pair.")
     ] = "tiny:pre",
     task: Annotated[
         list[str] | None,
@@ -204,6 +204,18 @@ def train_socialfusion(
     augment: Annotated[
         bool, typer.Option("--augment", help="Flip and cut pictures at random; with --online.")
     ] = False,
+    train_encoder: Annotated[
+        bool,
+        typer.Option(
+            "--train-encoder",
+            help="Train the encoder along, up to the block that is read; tokens are computed from "
+            "the pictures at every step.",
+        ),
+    ] = False,
+    encoder_lr: Annotated[
+        float | None,
+        typer.Option(help="Its peak learning rate. Default: a tenth of the others'."),
+    ] = None,
     generate: Annotated[
         bool, typer.Option("--generate", help="Let it write its answers too, and compare.")
     ] = False,
@@ -268,11 +280,13 @@ def train_socialfusion(
         validation_rows=validation_rows,
         online=online,
         augment=augment,
+        train_encoder=train_encoder,
+        encoder_learning_rate=encoder_lr,
     )
     extract_embedded(encoder, cache, settings.tasks)
     what = slug(settings.tasks[0]) if len(settings.tasks) == 1 else "joint"
     record = train(
-        run or f"{what}{'-vlm' if vlm else ''}-seed{seed}",
+        run or f"{what}{'-vlm' if vlm else '-unfrozen' if train_encoder else ''}-seed{seed}",
         settings,
         cache=cache,
         results=results,

@@ -30,11 +30,17 @@ class Ablation:
         setting: The field of `FusionSettings` that it changes.
         values: From the reference settings to the values to try; empty where they must be named.
         about: One line for people.
+        vlm_setting: The field for a VLM that is fine-tuned itself, where it is another.
     """
 
     setting: str
     values: Callable[[FusionSettings], Sequence[Any]]
     about: str
+    vlm_setting: str = ""
+
+    def field(self, settings: FusionSettings) -> str:
+        """The field of `FusionSettings` that it changes in these settings."""
+        return self.vlm_setting if settings.vlm and self.vlm_setting else self.setting
 
 
 def _fixed(*values: Any) -> Callable[[FusionSettings], Sequence[Any]]:
@@ -63,7 +69,10 @@ ABLATIONS: Mapping[str, Ablation] = {
     ),
     "box-masks": Ablation("box_masks", _fixed(False, True), "whether boxes are added to features"),
     "frozen": Ablation(
-        "train_vision", _fixed(False, True), "whether a VLM's own tower is trained (vlm=true)"
+        "train_encoder",
+        _fixed(False, True),
+        "whether the encoder is trained along, or a VLM's own tower (vlm=true)",
+        vlm_setting="train_vision",
     ),
     "aggregator": Ablation(
         "aggregator", _fixed("UPGrad", "PCGrad", "MGDA"), "conflict-aware joint training (TorchJD)"
@@ -110,7 +119,7 @@ def plan_ablation(
         raise ConfigError(
             f"Expected an ablation among {', '.join(ABLATIONS)}; found {name!r}. Choose one."
         )
-    field = ABLATIONS[name].setting
+    field = ABLATIONS[name].field(settings)
     own = getattr(settings, field)
     found = {}
     for value in values or ABLATIONS[name].values(settings):
@@ -151,7 +160,7 @@ def ablation_record(plan: AblationPlan, runs: Runs, *, name: str, margin: float)
     first = runs.records[plan.reference[0].name]
     settings = plan.reference[0].settings
     seeds = tuple(run.settings.seed for run in plan.reference)
-    field = ABLATIONS[plan.name].setting
+    field = ABLATIONS[plan.name].field(settings)
     return AblationRecord(
         tool_version=tool_version(),
         name=name,
@@ -182,8 +191,10 @@ def _trained(record: FusionRecord) -> int:
 
 
 def _words(field: str, value: Any) -> str:
-    """A value of a setting for people: `lora rank 8`, `without box masks`."""
+    """A value of a setting for people: `lora rank 8`, `without box masks`, `encoder frozen`."""
     name = field.replace("_", " ")
+    if field.startswith("train_"):
+        return f"{name.removeprefix('train ')} {'trained' if value else 'frozen'}"
     if isinstance(value, bool):
         return name if value else f"without {name}"
     if value == "":

@@ -28,8 +28,8 @@ def check_vlm(settings: FusionSettings) -> None:
         )
     if settings.train_vision and not settings.vlm:
         raise ConfigError(
-            "Expected --vlm for --train-vision: SocialFusion keeps its encoder frozen. Name a "
-            "Qwen2-VL, or leave it out."
+            "Expected --vlm for --train-vision: SocialFusion has no tower of its own. Name a "
+            "Qwen2-VL, or give --train-encoder."
         )
 
 

@@ -72,13 +72,15 @@ def test_variants_and_seeds_are_asked_for(
         ("lora-rank", "lora_rank", [2, 4]),
         ("box-masks", "box_masks", [False]),
         ("frozen", "train_vision", [True]),
+        ("frozen", "train_encoder", [True]),
     ],
 )
 def test_an_ablation_tries_the_same_values(
     make_ablation: Callable[..., AblationRecord], name: str, field: str, tried: list[object]
 ) -> None:
     record = make_ablation()
-    settings = default_settings("tiny:pre", ("scenes-gaze",), steps=3)
+    vlm = field == "train_vision"
+    settings = default_settings("tiny:pre", ("scenes-gaze",), steps=3, vlm=vlm)
     one = record.ablated[0]
     ablated = tuple(one.model_copy(update={"changes": {field: value}}) for value in tried)
     record = record.model_copy(update={"settings": settings, "ablated": ablated})

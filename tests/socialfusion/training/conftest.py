@@ -1,5 +1,6 @@
 """A small cache with token maps whose tokens tell the answers, and runs on it."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,6 +112,18 @@ def write_cache(root: Path, *specs: TaskSpec, counts: dict[str, int], **more: st
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Both tasks, written once; no test changes it."""
     return write_cache(tmp_path_factory.mktemp("fusion") / "cache", LOOKING, GAZE, counts=COUNTS)
+
+
+@pytest.fixture(scope="session")
+def cache_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that gives the same cache with features of an encoder of that digest."""
+
+    @functools.cache
+    def write(digest: str) -> Path:
+        root = tmp_path_factory.mktemp("fusion") / "cache"
+        return write_cache(root, LOOKING, GAZE, counts=COUNTS, digest=digest)
+
+    return write
 
 
 @pytest.fixture

@@ -29,6 +29,12 @@ def test_the_values_leave_the_reference_out_and_follow_its_size(base):
     assert labels("lora-rank", base, values=("4", "32")) == ["lora rank 4"]
 
 
+def test_what_frozen_means_depends_on_the_model(base):
+    assert labels("frozen", base) == ["encoder trained"]
+    assert labels("frozen", changed(base, {"train_encoder": True})) == ["encoder frozen"]
+    assert labels("frozen", changed(base, {"vlm": True})) == ["vision trained"]
+
+
 def test_every_ablation_changes_a_setting_that_there_is(base):
     for name, one in ABLATIONS.items():
         values = one.values(base) or ["tiny:post"]
