@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from degradation.encoders.encoder import Encoder, Origin
+from degradation.encoders.frozen import FrozenEncoder
 from degradation.encoders.vit import Vit
 from degradation.errors import ConfigError
 from degradation.weight_distance import Comparison, compare
@@ -109,7 +110,7 @@ def _against(post: Vit, candidate: Encoder) -> Comparison:
 
 def _own_tower(encoder: Encoder) -> Vit:
     """The tower of an encoder, if its tensors have our own names."""
-    tower = getattr(encoder, "tower", None)
+    tower = encoder.tower if isinstance(encoder, FrozenEncoder) else None
     if not isinstance(tower, Vit):
         raise ConfigError(
             f"Weights are compared under the names of sdiag's own towers, but {encoder.info.name} "
