@@ -235,8 +235,7 @@ def _plan_text(plan: "list[Outlook]", rates: "dict[str, Rate]") -> str:
         f"{len(todo)} of {len(plan)} steps to do: {sum(o.cost.pictures for o in todo):,} pictures, "
         f"{_scaled(sum(o.cost.bytes for o in todo), 'B') or '0 B'}, "
         f"{_scaled(sum(sum(o.cost.flops.values()) for o in todo), 'FLOPs') or '0 FLOPs'}, about "
-        f"{_clock(seconds)}"
-        + (f" and {open_ends} steps without an estimate (?)." if open_ends else "."),
+        f"{_clock(seconds)}" + (f"; not estimated: {open_ends} (?)." if open_ends else "."),
     ]
     lines += [
         f"{name}: {_scaled(one.flops, 'FLOP/s')} on this machine, from {one.how}."
