@@ -66,10 +66,6 @@ def check_settings(settings: FusionSettings) -> None:
             "--train-vision to train its own tower."
         )
     rate = settings.encoder_learning_rate
-    if rate is not None and not settings.train_encoder:
-        raise ConfigError(
-            "Expected --train-encoder for --encoder-lr: the encoder is frozen without it."
-        )
     if rate is not None and not 0 < rate < float("inf"):
         raise ConfigError(f"Expected encoder_learning_rate above 0, found {rate}.")
     if settings.aggregator and settings.mixing != "equal":

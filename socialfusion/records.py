@@ -110,7 +110,8 @@ class FusionSettings(Record):
     """Whether the encoder is trained along, up to the block that is read; its tokens are computed
     from the pictures at every step, as with `online`."""
     encoder_learning_rate: float | None = None
-    """Peak learning rate of the encoder's weights; None for a tenth of `learning_rate`."""
+    """Peak learning rate of the encoder's weights where they are trained; None for a tenth of
+    `learning_rate`."""
     vlm: bool = False
     """Whether `language_model` is a Qwen2-VL that is fine-tuned itself, in place of SocialFusion;
     of the encoder then nothing is used but the rows of its cache."""

@@ -247,6 +247,7 @@ def train_socialfusion(
         },
         max_pixels=max_pixels,
     )
+    _check_encoder_lr(encoder_lr, train_encoder=train_encoder)
     settings = default_settings(
         encoder,
         tuple(roots) if roots else None,
@@ -333,6 +334,16 @@ def _check_vlm(vlm: str | None, unused: dict[str, object], *, max_pixels: int | 
     if vlm is None and max_pixels is not None:
         raise ConfigError(
             "Expected --vlm for --max-pixels: SocialFusion sees pictures as the cache holds them."
+        )
+
+
+def _check_encoder_lr(rate: float | None, *, train_encoder: bool) -> None:
+    """Refuse a learning rate of an encoder that has none."""
+    from degradation.errors import ConfigError
+
+    if rate is not None and not train_encoder:
+        raise ConfigError(
+            "Expected --train-encoder for --encoder-lr: the encoder is frozen without it."
         )
 
 
