@@ -158,7 +158,7 @@ def probe_fits(cache: Path, folder: Path, asked: Probe, study: Study) -> str:
             blocks=(declared, _blocks(cache, record, asked.blocks)),
             arms=(bool(record.task.arms), arms),
             tuning_curve=(any(one.tuning for one in record.robustness), asked.curve),
-            refits=(refits or {asked.refits}, {asked.refits}),
+            refits=(refits or {0}, {asked.refits}),
         ) or _beside(record, cache, study.rows)
 
     return _checked(read, check)
