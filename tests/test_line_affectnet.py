@@ -17,7 +17,11 @@ def sdiag(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("task", "shape"), [("affectnet", ()), ("affectnet-7", ("class-folders",))]
+    ("task", "shape"),
+    [
+        ("affectnet", ()),
+        pytest.param("affectnet-7", ("class-folders",), marks=pytest.mark.slow),
+    ],
 )
 def test_from_the_owners_files_to_a_report(tmp_path: Path, monkeypatch, task, shape):
     monkeypatch.chdir(tmp_path)

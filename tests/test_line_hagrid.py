@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from degradation.scenes.export.registry import export
@@ -15,6 +16,7 @@ def sdiag(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_from_the_owners_files_to_a_report(tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     export("hagrid", tmp_path / "data", scale=0.5, quirks=("misspelt-class", "lengths-differ"))

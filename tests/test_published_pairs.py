@@ -63,7 +63,10 @@ def installed(pair: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize(
+    "pair",
+    [pair if pair == "qwen2-vl" else pytest.param(pair, marks=pytest.mark.slow) for pair in PAIRS],
+)
 def test_from_both_checkpoints_to_a_report(
     pair: str, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

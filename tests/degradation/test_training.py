@@ -52,6 +52,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recipe]:
     return folder, recipe
 
 
+@pytest.mark.slow
 def test_both_sides_and_the_steps_between_load_and_differ(trained: tuple[Path, Recipe]) -> None:
     folder, recipe = trained
     sides = ["pre", *tiny_steps(folder), "post"]
@@ -60,6 +61,7 @@ def test_both_sides_and_the_steps_between_load_and_differ(trained: tuple[Path, R
     assert len(digests) == len(sides)
 
 
+@pytest.mark.slow
 def test_the_planted_operations_are_fitted_to_the_pre_side(trained: tuple[Path, Recipe]) -> None:
     from degradation.encoders.planted import load_planted
 
@@ -67,6 +69,7 @@ def test_the_planted_operations_are_fitted_to_the_pre_side(trained: tuple[Path, 
     assert load_planted("erased", folder).info.name == "erased:post"
 
 
+@pytest.mark.slow
 def test_the_run_is_recorded(trained: tuple[Path, Recipe]) -> None:
     folder, recipe = trained
     record = json.loads((folder / "training.json").read_text())
