@@ -14,7 +14,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ELSEWHERE = re.compile(
     r"qwen|molmo|llava|sail|clip-l|dfn|hf:|timm:|/data|labels\.csv|photographs|HaGRID|AffectNet|PISC/"
-    r"|--model (?!tiny|erased)|three-families|mine|launch|torchrun|pre\.npy|--checkpoint"
+    r"|--model (?!tiny|erased)|three-families|mine|launch|torchrun|pre\.npy|--checkpoint|yesterday"
 )
 """Commands that need weights, data, GPUs or trained models that the tests have not."""
 LONG = ("sdiag transfer", "sdiag ablate", "sdiag train-socialfusion", "sdiag scenes train")
