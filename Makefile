@@ -30,7 +30,7 @@ demo: $(VENV)/.installed
 	@$(BIN)/sdiag slices $(MEASURED) > /dev/null
 	@$(BIN)/sdiag gcd --batches 16 $(MEASURED) > /dev/null
 	@echo "4/5 Training SocialFusion on all five tasks, for a short while"
-	@$(BIN)/sdiag train-socialfusion --steps 60 $(MEASURED) > /dev/null
+	@$(BIN)/sdiag train-socialfusion --steps 40 $(MEASURED) > /dev/null
 	@echo "5/5 Writing the report"
 	@$(BIN)/sdiag report --results demo-work/results --out demo-report
 
