@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-import h5py
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from degradation.cache import Features, tokens_name
+from degradation.cache import Features
 from degradation.errors import CacheError
 
 __all__ = ["CachedTokens", "Seen", "Tokens", "cached_tokens"]
@@ -89,12 +87,10 @@ def cached_tokens(
                 f"{', '.join(map(str, features.token_blocks)) or 'no block'}. Run `sdiag extract "
                 f"--task {features.spec.name} --token-block {block}` with the same --cache."
             )
-        for name, count in features.shards:
-            if count:
-                with _opened(features.folder / name) as file:
-                    dataset = file[tokens_name(block)]
-                    shapes.add(dataset.shape[1:])
-                    dtypes.add(dataset.dtype)
+        if len(features.rows):
+            _, first = next(features.tokens_at(block, np.zeros(1, dtype=np.int64)))
+            shapes.add(first.shape[1:])
+            dtypes.add(first.dtype)
     if len(shapes) != 1:
         raise CacheError(
             f"Expected token maps of one shape in all splits of {parts[0].spec.name}, found "
@@ -160,27 +156,6 @@ class CachedTokens:
         values = np.empty((len(rows), *self.shape), dtype=self.dtype)
         for k, features in enumerate(self.parts):
             here = np.nonzero(self.part[rows] == k)[0]
-            order = here[np.argsort(self.position[rows[here]], kind="stable")]
-            ends = np.cumsum([count for _, count in features.shards])
-            cuts = np.searchsorted(self.position[rows[order]], ends)
-            for (name, count), end, inside in zip(
-                features.shards, ends, np.split(order, cuts), strict=False
-            ):
-                if len(inside):
-                    # HDF5 wants each row once, in rising order.
-                    wanted, place = np.unique(
-                        self.position[rows[inside]] - (end - count), return_inverse=True
-                    )
-                    with _opened(features.folder / name) as file:
-                        values[inside] = file[tokens_name(self.block)][wanted][place]
+            for inside, found in features.tokens_at(self.block, self.position[rows[here]]):
+                values[here[inside]] = found
         return values
-
-
-def _opened(path: Path) -> h5py.File:
-    """A shard, open for reading."""
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise CacheError(
-            f"{path} is missing or damaged ({error}). Run `sdiag cache verify`, then extract again."
-        ) from error

@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 
 from degradation.cache.files import LOCK
 from degradation.cache.index import read_rows
@@ -122,18 +122,11 @@ class Features:
         position = self.blocks.index(block)
         names = [pooled_name(region) for region in regions]
         result = np.empty((len(rows), self.width(regions)), dtype=np.float32)
-        order = np.argsort(rows, kind="stable")
-        ends = np.cumsum([count for _, count in self.shards])
-        cuts = np.searchsorted(rows, ends, sorter=order)
-        for (name, count), end, inside in zip(
-            self.shards, ends, np.split(order, cuts), strict=False
-        ):
-            if len(inside):
-                own = rows[inside] - (end - count)
-                reach = slice(int(own[0]), int(own[-1]) + 1)
-                with _opened(self.folder / name) as file:
-                    parts = [file[each][reach, position][own - reach.start] for each in names]
-                result[inside] = np.concatenate(parts, axis=1)
+        for name, inside, own in self._places(rows):
+            reach = slice(int(own[0]), int(own[-1]) + 1)
+            with _opened(self.folder / name) as file:
+                parts = [file[each][reach, position][own - reach.start] for each in names]
+            result[inside] = np.concatenate(parts, axis=1)
         return result
 
     def width(self, regions: Sequence[str]) -> int:
@@ -178,6 +171,40 @@ class Features:
             )
         for rows, file in self._shards():
             yield rows, file[tokens_name(block)][()].astype(np.float32)
+
+    def tokens_at(
+        self, block: int, rows: Int64[np.ndarray, " m"]
+    ) -> Iterator[tuple[Int64[np.ndarray, " k"], Float[np.ndarray, "k t d"]]]:
+        """Token maps of some rows only, as they are stored, with their places in `rows`.
+
+        A shard at a time; shards without any of the rows are not opened.
+
+        Args:
+            block: One of `token_blocks`.
+            rows: Positions, shape (m,), in any order and as often as wanted.
+
+        Raises:
+            CacheError: A shard is missing or damaged.
+        """
+        for name, inside, own in self._places(rows):
+            # HDF5 wants each row once, in rising order.
+            wanted, place = np.unique(own, return_inverse=True)
+            with _opened(self.folder / name) as file:
+                values = file[tokens_name(block)][wanted][place]
+            yield inside, values
+
+    def _places(
+        self, rows: Int64[np.ndarray, " m"]
+    ) -> Iterator[tuple[str, Int64[np.ndarray, " k"], Int64[np.ndarray, " k"]]]:
+        """Of each shard that holds some of the rows: name, places in `rows`, rows of the shard."""
+        order = np.argsort(rows, kind="stable")
+        ends = np.cumsum([count for _, count in self.shards])
+        cuts = np.searchsorted(rows, ends, sorter=order)[:-1]
+        for (name, count), end, inside in zip(
+            self.shards, ends, np.split(order, cuts), strict=True
+        ):
+            if len(inside):
+                yield name, inside, rows[inside] - (end - count)
 
     def _shards(self) -> Iterator[tuple[slice, h5py.File]]:
         """Each shard with rows, opened, and where its rows lie."""
