@@ -3,10 +3,11 @@
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
 from degradation.errors import DataError
+from probes.cards import tool_version
 from probes.records import PairCard, RunRecord
 from probes.statistics.contrast import Contrast, social_contrast
 from probes.summary import METHOD
@@ -342,15 +343,7 @@ def _model_parts(results: Results, figures: Path) -> Iterator[str]:
 def _notes(cells: Sequence[Cell]) -> dict[str, str]:
     """Text chunks for a figure: the signatures behind it and the software that measured."""
     signatures = dict.fromkeys(c.comparison.signature for c in confirmatory(cells))
-    return {"Software": f"sdiag {_own_version()}", "Signature": "\n".join(signatures)}
-
-
-def _own_version() -> str:
-    """Version of the installed package."""
-    try:
-        return version("sdiag")
-    except PackageNotFoundError:
-        return "not installed"
+    return {"Software": f"sdiag {tool_version()}", "Signature": "\n".join(signatures)}
 
 
 def _signatures(cells: Sequence[Cell]) -> str:
@@ -374,7 +367,7 @@ def _reproduction(results: Results, settings: Settings) -> str:
     """Command, settings, versions, seeds and digests."""
     how = (
         f"Judged with a margin of {settings.margin:g} points and a level of {settings.alpha:g}; "
-        f"drawn by sdiag {_own_version()}, matplotlib {version('matplotlib')} and Python "
+        f"drawn by sdiag {tool_version()}, matplotlib {version('matplotlib')} and Python "
         f"{platform.python_version()}. A report reads nothing but the records below and their "
         "predictions; the same records give the same bytes."
     )
