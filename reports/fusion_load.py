@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from degradation.errors import DataError
 from reports.markdown import code, escape
-from socialfusion.records import FusionRecord, read_fusion, read_fusion_predictions
+from socialfusion.records import RECORD, FusionRecord, read_fusion, read_fusion_predictions
 from socialfusion.transfer.records import (
     AblationRecord,
     RunCard,
@@ -36,6 +36,7 @@ class Trainings:
         ablations: One setting changed, by name.
         unfinished: Names of runs without a record.
         left_out: Why a transfer or an ablation is not told, by its command and name.
+        folders: Where each run lies, by name.
     """
 
     runs: dict[str, FusionRecord] = field(default_factory=dict)
@@ -43,6 +44,7 @@ class Trainings:
     ablations: tuple[AblationRecord, ...] = ()
     unfinished: tuple[str, ...] = ()
     left_out: dict[tuple[str, str], str] = field(default_factory=dict)
+    folders: dict[str, Path] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether there is anything to tell."""
@@ -57,15 +59,18 @@ def load_trainings(results: Path) -> Trainings:
     """All records of trained models below a results folder, each checked.
 
     Args:
-        results: A results folder; the folder of one pair or run has none of these.
+        results: A results folder, or the folder of one trained model; that of a pair has none of
+            these.
 
     Raises:
         DataError: A record cannot be read, is of another schema or under another name than its
             own, or the predictions of a run are missing or were changed.
     """
     runs: dict[str, FusionRecord] = {}
+    folders: dict[str, Path] = {}
     unfinished = []
-    for folder in _visible(results / "socialfusion", "*"):
+    alone = (results / RECORD).exists()
+    for folder in [results] if alone else _visible(results / "socialfusion", "*"):
         if not folder.is_dir():
             continue
         record = read_fusion(folder)
@@ -74,9 +79,10 @@ def load_trainings(results: Path) -> Trainings:
             if any(folder.glob("checkpoint-*")):
                 unfinished.append(folder.name)
             continue
-        _check_name(record.run, folder.name, folder)
+        if not alone:
+            _check_name(record.run, folder.name, folder)
         read_fusion_predictions(folder, record)
-        runs[record.run] = record
+        runs[record.run], folders[record.run] = record, folder
     left_out: dict[tuple[str, str], str] = {}
     return Trainings(
         runs=runs,
@@ -84,6 +90,7 @@ def load_trainings(results: Path) -> Trainings:
         ablations=tuple(_told(results / "ablations", read_ablation, "ablate", runs, left_out)),
         unfinished=tuple(unfinished),
         left_out=left_out,
+        folders=folders,
     )
 
 

@@ -83,10 +83,12 @@ class Conflict:
     Attributes:
         record: From `sdiag gcd`.
         against: The same against measured transfer; None if that was not asked for.
+        folder: Where it lies beside its scalar products; None if it was not read off the disk.
     """
 
     record: ConflictRecord
     against: AgainstRecord | None = None
+    folder: Path | None = None
 
     @property
     def name(self) -> str:
@@ -139,7 +141,8 @@ def load_results(results: Path) -> Results:
     """All runs and analyses below `results`, each validated against its schema.
 
     Args:
-        results: A results folder, or the folder of one pair or of one run in it.
+        results: A results folder, or the folder of one pair or of one run in it, of a trained model
+            too.
 
     Returns:
         The records and the names of the folders of unfinished runs.
@@ -265,7 +268,7 @@ def _read_conflicts(results: Path) -> dict[str, Conflict]:
         record = read_conflict(path.parent)
         if record is None:
             continue
-        one = Conflict(record, read_against(path.parent))
+        one = Conflict(record, read_against(path.parent), path.parent)
         if one.name in found:
             raise DataError(
                 f"Expected one record of gradient conflict of {one.name!r}, found two: "
