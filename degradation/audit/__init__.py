@@ -9,12 +9,14 @@ from degradation.audit.audit import (
     write_clean_lists,
 )
 from degradation.audit.implied_labels import ImpliedLabels
-from degradation.audit.overlaps import Overlap
+from degradation.audit.overlaps import Exposed, Kind, Overlap
 
 __all__ = [
     "RADIUS",
     "Audit",
+    "Exposed",
     "ImpliedLabels",
+    "Kind",
     "Overlap",
     "RowList",
     "SplitCount",

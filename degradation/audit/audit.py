@@ -3,12 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Bool
 
 from degradation.audit.implied_labels import ImpliedLabels, find_implied_labels
-from degradation.audit.overlaps import KINDS, Overlap, Shared, find_overlaps, find_shared
+from degradation.audit.overlaps import (
+    KINDS,
+    Exposed,
+    Overlap,
+    Shared,
+    find_exposed,
+    find_overlaps,
+    find_shared,
+)
 from degradation.audit.splits import EVALUATED, LEARNED, Numbered, number_splits
 from degradation.row_lists import row_list_path, write_row_list
 from degradation.tasks.task import Task
@@ -30,6 +39,8 @@ thousand portraits against a thousand, eight pairs may be false: a few rows of t
 class SplitCount:
     """What was read of a split: `flat` and `unreadable` count pictures."""
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # records hold it
+
     task: str
     split: str
     digest: str
@@ -46,6 +57,7 @@ class Audit:
     Attributes:
         splits: What was compared.
         overlaps: For every two splits that are compared and every kind, also where 0.
+        exposed: For every split that is evaluated and every task that is learned from before it.
         implied: For every two splits with rows about the same things.
         radius: In how many bits the hashes of pictures that look the same differ at most.
         opened: Whether pictures were opened; if not, they were compared by their names.
@@ -53,6 +65,7 @@ class Audit:
 
     splits: tuple[SplitCount, ...]
     overlaps: tuple[Overlap, ...]
+    exposed: tuple[Exposed, ...]
     implied: tuple[ImpliedLabels, ...]
     radius: int
     opened: bool
@@ -109,6 +122,7 @@ def audit_tasks(
     return Audit(
         splits=counts,
         overlaps=tuple(find_overlaps(numbered, shared, radius)),
+        exposed=tuple(find_exposed(numbered, shared)),
         implied=tuple(find_implied_labels(numbered)),
         radius=radius,
         opened=open_pictures,

@@ -15,6 +15,7 @@ by construction; `rows` says how few.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float32, Int64
@@ -44,6 +45,8 @@ class ImpliedLabels:
         implied: rows x agreement / of_rows: the share of evaluated labels that are known already.
         mapping: The best map, seen class to evaluated class; classes that were met.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # records hold it
 
     evaluated: tuple[str, str, str]
     seen: tuple[str, str, str]

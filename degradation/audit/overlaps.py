@@ -9,7 +9,7 @@ Kinds of overlap:
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt64
@@ -17,7 +17,17 @@ from jaxtyping import Bool, Int64, UInt64
 from degradation.audit.near_duplicates import near_pairs
 from degradation.audit.splits import EVALUATED, LEARNED, AuditedSplit, Numbered
 
-__all__ = ["KINDS", "Kind", "Overlap", "Shared", "compared", "find_overlaps", "find_shared"]
+__all__ = [
+    "KINDS",
+    "Exposed",
+    "Kind",
+    "Overlap",
+    "Shared",
+    "compared",
+    "find_exposed",
+    "find_overlaps",
+    "find_shared",
+]
 
 Kind = Literal["file", "near", "cluster"]
 KINDS: tuple[Kind, ...] = ("file", "near", "cluster")
@@ -40,6 +50,8 @@ class Overlap:
         examples: Ids of an evaluated row and of a row that was seen.
     """
 
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # records hold it
+
     evaluated: tuple[str, str]
     seen: tuple[str, str]
     kind: Kind
@@ -48,6 +60,27 @@ class Overlap:
     rows: int
     of_rows: int
     examples: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exposed:
+    """How many rows of an evaluated split whoever learns from a task has seen, in any way.
+
+    Attributes:
+        evaluated: Task and split that is evaluated.
+        seen: Task that is learned from, all its splits that come before.
+        rows: How many rows share a picture, its looks or a cluster with one of those.
+        of_rows: How many rows the split has.
+        ways: How many of them by kind; a row may be shared in several ways.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}  # records hold it
+
+    evaluated: tuple[str, str]
+    seen: str
+    rows: int
+    of_rows: int
+    ways: Mapping[Kind, int]
 
 
 Shared = Mapping[Kind, UInt64[np.ndarray, " _"]]
@@ -181,6 +214,33 @@ def find_overlaps(numbered: Numbered, shared: list[Shared], radius: int) -> list
                     )
                 )
     return overlaps
+
+
+def find_exposed(numbered: Numbered, shared: list[Shared]) -> list[Exposed]:
+    """For every evaluated split and every task with a split that is learned from before it.
+
+    Args:
+        numbered: The splits.
+        shared: From `find_shared`.
+    """
+    exposed = []
+    for evaluated, its_shared in zip(numbered.splits, shared, strict=True):
+        before: dict[str, int] = {}
+        for k, seen in enumerate(numbered.splits):
+            if compared(evaluated, seen):
+                before[seen.spec.name] = before.get(seen.spec.name, 0) | 1 << k
+        for task, bits in before.items():
+            hit = {kind: (its_shared[kind] & np.uint64(bits)) != 0 for kind in KINDS}
+            exposed.append(
+                Exposed(
+                    evaluated=(evaluated.spec.name, evaluated.name),
+                    seen=task,
+                    rows=int(np.logical_or.reduce(list(hit.values())).sum()),
+                    of_rows=len(evaluated.rows),
+                    ways={kind: int(rows.sum()) for kind, rows in hit.items()},
+                )
+            )
+    return exposed
 
 
 def _clusters_compare(evaluated: AuditedSplit, seen: AuditedSplit) -> bool:

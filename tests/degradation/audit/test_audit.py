@@ -61,6 +61,11 @@ def test_files_near_duplicates_and_clusters_within_a_task(album, row, tmp_path):
     }
     examples = {one.kind: one.examples for one in audit.overlaps if one.units and one.rows}
     assert examples["near"] == (("t/test/2", "t/train/1"),)
+    exposed = {one.evaluated[1]: (one.rows, one.of_rows, one.ways) for one in audit.exposed}
+    assert exposed == {
+        "val": (1, 2, {"file": 1, "near": 0, "cluster": 0}),
+        "test": (5, 5, {"file": 2, "near": 1, "cluster": 2}),
+    }
     totals = {one.kind: (one.of_units, one.of_rows) for one in audit.overlaps[-3:]}
     assert totals == {"file": (3, 5), "near": (3, 5), "cluster": (5, 5)}
     written = write_clean_lists(audit, "clean", tmp_path)
@@ -245,6 +250,10 @@ def test_random_tasks_agree_with_a_direct_search(album, row, tmp_path, seed):
                 prefix = "/".join(one.evaluated) + "/"
                 hits = [h for h in direct if h[0].startswith(prefix) and h[1:] == one.seen]
                 assert one.rows == len(hits)
+    hits = {hit[:2] for kind in ("file", "cluster") for hit in directly(tasks, kind)}
+    for one in audit.exposed:
+        prefix = "/".join(one.evaluated) + "/"
+        assert one.rows == sum(h[0].startswith(prefix) and h[1] == one.seen for h in hits)
     write_clean_lists(audit, "clean", tmp_path)
     for task in tasks:
         for split, later in (("train", ("val", "test")), ("val", ("test",))):
