@@ -15,6 +15,7 @@ from reports.cautions import cautions
 from reports.cells import Cell, by_pair
 from reports.conflict import conflict_section
 from reports.contrast import contrast_section, contrast_sentence
+from reports.csv_files import write_csv
 from reports.declared import declared_block_words, row_lists_words, weights_words
 from reports.diagnosis import diagnosis_section
 from reports.drift import drift_section
@@ -119,7 +120,7 @@ def compose(
         figures: Existing folder for the figures and their data.
         numbers: Path of the CSV of every comparison.
     """
-    numbers_table(cells).to_csv(numbers, index=False, lineterminator="\n")
+    write_csv(numbers_table(cells), numbers)
     shown = _shown(cells, results)
     missing = (
         *incomplete(results),

@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from degradation.errors import ConfigError
 from degradation.provenance import Check, Provenance
 from degradation.weight_distance import KINDS, STATES, Comparison, Sums
+from reports.csv_files import write_csv
 from reports.formats import count
 from reports.markdown import code, escape, fenced, picture, table
 from reports.origins import origins_table
@@ -288,7 +289,7 @@ def write_provenance(
         out.mkdir(parents=True, exist_ok=True)
         figure = provenance_figure(provenance, out / "provenance", notes)
         files = ProvenanceFiles(out / "provenance.md", figure, out / "tensors.csv")
-        tensor_table(provenance).to_csv(files.tensors, index=False, lineterminator="\n")
+        write_csv(tensor_table(provenance), files.tensors)
         text = _document(provenance, said, files, command)
         files.document.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:

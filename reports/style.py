@@ -18,6 +18,9 @@ from matplotlib.font_manager import findfont, get_font
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from reports.csv_files import write_csv
+from reports.markdown import visible
+
 __all__ = [
     "BAND",
     "BASELINE_LOOKS",
@@ -141,12 +144,13 @@ def save_figure(figure: Figure, data: pd.DataFrame, stem: Path, notes: Mapping[s
     Returns:
         The path of the PNG.
     """
+    notes = {name: visible(text) for name, text in notes.items()}
     png, svg, csv = (stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg", "csv"))
     figure.savefig(png, dpi=DPI, metadata=dict(notes))
     figure.set_layout_engine("none")  # keep the places that were found for the PNG
     with mpl.rc_context(_VECTOR):
         figure.savefig(svg, metadata=_described(notes))
-    data.to_csv(csv, index=False, lineterminator="\n")
+    write_csv(data, csv)
     return png
 
 
@@ -191,5 +195,7 @@ def legend_by_look(looks: Mapping[str, Look], prefix: str = "") -> list[Line2D]:
 def drawable(name: str) -> str:
     """A name as a figure can show it: on one line, shortened, glyphs that the font lacks as `�`."""
     font = get_font(findfont("DejaVu Sans"))
-    plain = "".join(c if font.get_char_index(ord(c)) else "�" for c in " ".join(name.split()))
+    plain = "".join(
+        c if font.get_char_index(ord(c)) else "�" for c in visible(" ".join(name.split()))
+    )
     return plain if len(plain) <= LONGEST_NAME else f"{plain[: LONGEST_NAME - 1]}…"
