@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-PAGE = Path(__file__).parents[2] / "docs" / "python.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "python.md"
 PACKAGES = ("degradation", "probes", "socialfusion", "reports")
 
 
@@ -40,16 +41,32 @@ def test_importing_the_packages_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.slow
-def test_the_page_runs_as_it_stands(tmp_path):
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
-    assert len(blocks) == 6
-    (tmp_path / "page.py").write_text("\n".join(blocks), encoding="utf-8")
+def run_blocks(page: Path, folder: Path) -> str:
+    """What the Python blocks of a page print, run as one program in a folder."""
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    (folder / "page.py").write_text("\n".join(blocks), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "page.py"], cwd=tmp_path, capture_output=True, text=True, check=False,
+        [sys.executable, "page.py"], cwd=folder, capture_output=True, text=True, check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "scenes-gesture test 120 rows" in done.stdout
-    assert "scenes-expression/expression" in done.stdout
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_example_of_the_readme_runs_and_prints_what_it_shows(tmp_path):
+    printed = run_blocks(ROOT / "README.md", tmp_path)
+    assert "scenes-objects test 1200 rows" in printed
+    (shown,) = re.findall(
+        r"^```\n(block.*?)^```", (ROOT / "README.md").read_text(encoding="utf-8"), re.M | re.S
+    )
+    numbers = [line.split() for line in printed.splitlines()]
+    assert all(line.split() in numbers for line in shown.splitlines())
     assert (tmp_path / "report" / "report.html").exists()
+
+
+@pytest.mark.slow
+def test_the_page_runs_as_it_stands(tmp_path):
+    printed = run_blocks(PAGE, tmp_path)
+    assert "scenes-gesture test 120 rows" in printed
+    assert "scenes-expression/expression" in printed

@@ -1,4 +1,4 @@
-"""What every task must keep, whoever wrote it: registered ones, and the example in CONTRIBUTING.
+"""What every task must keep, whoever wrote it: registered ones, and the example in the docs.
 
 Data sets that others ship are read from their miniatures, a clean one and one with every quirk that
 is not refused.
@@ -187,7 +187,7 @@ def data_set(task: str) -> str:
 
 
 def test_every_registered_task_is_checked_here() -> None:
-    # A data set needs `ABOUT` and a miniature: see CONTRIBUTING.
+    # A data set needs `ABOUT` and a miniature: see docs/adding-a-task.md.
     assert set(task_names()) == {*DEFAULT_TASKS, *on_disk_tasks()}
     assert set(on_disk_tasks()) == {task for tasks in MINIATURES.values() for task in tasks}
 
@@ -306,14 +306,13 @@ def test_the_contract_catches_references_of_one_system(reference: str) -> None:
         check_references(good_rows(pictures=np.array([["a.png"], [reference]], dtype=object)))
 
 
-# ------------------------------------------------------------------ the example in CONTRIBUTING
+# ------------------------------------------------------------- the example in docs/adding-a-task.md
 
 
 def example() -> str:
-    """The Python block under "Adding a task"."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    _, _, part = text.partition("## Adding a task")
-    return re.search(r"```python\n(.*?)```", part, re.DOTALL)[1]
+    """The first Python block of the page."""
+    text = (ROOT / "docs" / "adding-a-task.md").read_text(encoding="utf-8")
+    return re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
 
 
 @pytest.fixture
