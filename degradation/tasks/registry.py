@@ -7,6 +7,7 @@ nothing heavy.
 
 import difflib
 import importlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,7 @@ def _named(place: str) -> Any:
 
 
 def _suggestion(name: str) -> str:
-    if Path(name).suffix.lower() in (".csv", ".parquet") or Path(name).is_dir():
+    if name.lower().endswith((".csv", ".parquet")) or os.path.isdir(name):
         return f" Did you mean 'manifest:{name.partition(':')[2] or name}'?"
     near = difflib.get_close_matches(name.casefold(), task_names(), n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import os
+import reprlib
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -32,9 +34,8 @@ def study_path(name: str) -> Path:
     Raises:
         ConfigError: There is none, with the nearest names.
     """
-    path = Path(name)
-    if path.is_file():
-        return path
+    if os.path.isfile(name):  # False for a name that no file can have, where Path raises
+        return Path(name)
     ready = {one.stem: one for one in sorted(READY.glob("*.toml"))}
     if name in ready:
         return ready[name]
@@ -55,9 +56,12 @@ def read_study(path: Path) -> Study:
             unknown keys the nearest known ones.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"Expected a study as TOML in {path}, found: {error}.") from error
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"Expected a study as TOML in {path}, found: {error}. Mend it, or write a new one with "
+            "`sdiag study NAME --show`."
+        ) from error
     try:
         study = Study.model_validate(content)
     except ValidationError as error:
@@ -66,10 +70,20 @@ def read_study(path: Path) -> Study:
         raise ConfigError(f"{path}: {_fault(faults[0])}{more}") from error
     folder = path.absolute().parent
     tasks = tuple(
-        one.model_copy(update={"data_root": one.data_root and folder / one.data_root.expanduser()})
+        one.model_copy(update={"data_root": one.data_root and _below(folder, one.data_root)})
         for one in study.task
     )
     return study.model_copy(update={"task": tasks})
+
+
+def _below(folder: Path, root: Path) -> Path:
+    """A data root as a study names it, from the study's folder."""
+    try:
+        return folder / root.expanduser()
+    except RuntimeError as error:
+        raise ConfigError(
+            f"Expected a folder as data_root, found {str(root)!r}: {error} Write it without ~."
+        ) from error
 
 
 def _fault(fault: Mapping[str, Any]) -> str:
@@ -80,7 +94,8 @@ def _fault(fault: Mapping[str, Any]) -> str:
         known = _keys(above)
         where = f"in {_place(above)}" if above else "at the top"
         return (
-            f"there is no key {name!r} {where}.{_nearest(str(name), known)} "
+            f"there is no key {reprlib.repr(name)} {where}."
+            f"{_nearest(str(name), known)} "
             f"Known: {', '.join(known)}."
         )
     if kind == "missing":
@@ -89,7 +104,9 @@ def _fault(fault: Mapping[str, Any]) -> str:
     message = message[0].lower() + message[1:]
     if kind == "value_error":
         return f"{f'{place}: ' if place else ''}{message}. Mend it."
-    return f"{place} cannot be {fault['input']!r}: {message}. Give another value."
+    if kind == "tuple_type":
+        message = f"a list is expected: [[{place}]] for tables, [1, 2] for values"
+    return f"{place} cannot be {reprlib.repr(fault['input'])}: {message}. Give another value."
 
 
 def _place(steps: Sequence[str | int]) -> str:

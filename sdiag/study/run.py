@@ -2,12 +2,13 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from degradation.cache.files import write_atomically
-from degradation.errors import InterruptedRun, SdiagError
+from degradation.errors import ConfigError, InterruptedRun, SdiagError
 from sdiag.study.costs import Cost, Rate, measured_rate
 from sdiag.study.reading import to_toml
 from sdiag.study.schema import Fusion, Study
@@ -65,9 +66,16 @@ def study_steps(world: World) -> tuple[Step, ...]:
     """All steps of a study, in an order in which each comes after those that it needs.
 
     Raises:
-        ConfigError: A setting of a training that there is not.
+        ConfigError: A setting of a training that there is not, or a step that is asked for twice.
     """
-    return (*encoder_steps(world), *training_steps(world), *final_steps(world))
+    steps = (*encoder_steps(world), *training_steps(world), *final_steps(world))
+    counts = Counter(one.key for one in steps)
+    if twice := [key for key, count in counts.items() if count > 1]:
+        raise ConfigError(
+            f"Expected every step once, found {twice[0]!r} asked for {counts[twice[0]]} times. "
+            "Take the second out of the study."
+        )
+    return steps
 
 
 def resolved(world: World) -> Study:

@@ -205,7 +205,7 @@ class Study(Table):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     about: str = ""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     """Of everything but trainings, whose seeds are 0, 1, ..."""
     device: str = "cpu"
     rows: str = ""
