@@ -1,6 +1,7 @@
 """Options that several commands share, and the way they print."""
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,5 +44,17 @@ RESULTS = Path("sdiag-results")
 
 
 def emit(data: Any, text: str, *, as_json: bool) -> None:
-    """Print the result of a command on stdout: `data` as JSON, or `text` for people."""
-    print(json.dumps(data, indent=2) if as_json else text)
+    """Print the result of a command on stdout: `data` as one JSON document, or `text` for people.
+
+    JSON has no number for what is not finite: it is null there.
+    """
+    print(json.dumps(_finite(data), indent=2, allow_nan=False) if as_json else text)
+
+
+def _finite(data: Any) -> Any:
+    """The same values, None in place of NaN and infinities."""
+    if isinstance(data, dict):
+        return {key: _finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(value) for value in data]
+    return None if isinstance(data, float) and not isfinite(data) else data
