@@ -18,6 +18,7 @@ __all__ = [
     "ClassCard",
     "Comparison",
     "Estimate",
+    "FileRecord",
     "Numbers",
     "OriginCard",
     "PairCard",
@@ -31,13 +32,26 @@ __all__ = [
     "Undefined",
 ]
 
-SCHEMA_VERSION = 1
-
 
 class Record(BaseModel):
     """Base of all records: immutable, unknown keys refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileRecord(Record):
+    """Base of the records that are a file of their own.
+
+    A kind declares `schema_version: Literal[N] = N`.
+    """
+
+    schema_version: int
+    tool_version: str
+
+    @classmethod
+    def version(cls) -> int:
+        """The version of its schema that this kind of record has."""
+        return cls.model_fields["schema_version"].default
 
 
 class Estimate(Record):
@@ -113,25 +127,18 @@ class SplitCard(Record):
     clusters: int
     left_out: dict[str, int]
     """Number of rows left out, by reason."""
+    read_digest: str = ""
+    """Digest of all rows of the split as they were read, which is what an audit knows it by; empty
+    in older records."""
 
 
-class Analysis(Record):
-    """Base of the records that further analyses leave beside a run.
+class Analysis(FileRecord):
+    """Base of the records that further analyses leave beside a run."""
 
-    A kind declares `schema_version: Literal[N] = N`, as `RunRecord` does.
-    """
-
-    schema_version: int
-    tool_version: str
     task: TaskCard
     pair: PairCard
     splits: dict[str, SplitCard]
     seed: int
-
-    @classmethod
-    def version(cls) -> int:
-        """The version of its schema that this kind of record has."""
-        return cls.model_fields["schema_version"].default
 
 
 class ClassCard(Record):
@@ -288,11 +295,10 @@ class Robustness(Record):
         )
 
 
-class RunRecord(Record):
+class RunRecord(FileRecord):
     """One pair on one task."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    tool_version: str
+    schema_version: Literal[1] = 1
     task: TaskCard
     pair: PairCard
     splits: dict[str, SplitCard]

@@ -7,16 +7,14 @@ are named `task/question`, as in `scenes-relation/domain`. Scores and errors are
 losses are in nats.
 """
 
-import hashlib
 from pathlib import Path
 from typing import Literal
 
 from degradation.cache.files import write_atomically
-from degradation.errors import DataError
 from probes.predictions import read_predictions
 from probes.questions import Prediction
-from probes.records import Estimate, Record, SplitCard, TaskCard
-from probes.runs import read_record
+from probes.record_files import check_predictions, read_record, write_record
+from probes.records import Estimate, FileRecord, Record, SplitCard, TaskCard
 
 __all__ = [
     "FINAL",
@@ -45,7 +43,6 @@ RECORD, PREDICTIONS, FINAL = "fusion.json", "fusion-predictions.parquet", "final
 PROBE = "socialfusion"
 """Name of the model in the predictions; its baseline, the class shares or the mean map of the
 training rows, is `prior` with block -1."""
-SCHEMA_VERSION = 1
 
 
 class FusionSettings(Record):
@@ -255,11 +252,10 @@ class Trained(Record):
     """Why that one: `best mean validation loss`, or `last step`."""
 
 
-class FusionRecord(Record):
+class FusionRecord(FileRecord):
     """One run of SocialFusion."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    tool_version: str
+    schema_version: Literal[1] = 1
     run: str
     settings: FusionSettings
     encoder: FusionEncoder
@@ -302,7 +298,7 @@ def write_fusion(folder: Path, record: FusionRecord, predictions: bytes) -> None
         CacheError: The disk is full or cannot be written.
     """
     write_atomically(folder / PREDICTIONS, predictions)
-    write_atomically(folder / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
+    write_record(folder / RECORD, record)
 
 
 def read_fusion(folder: Path) -> FusionRecord | None:
@@ -312,9 +308,7 @@ def read_fusion(folder: Path) -> FusionRecord | None:
         DataError: The record cannot be read or is of another schema.
     """
     path = folder / RECORD
-    if not path.exists():
-        return None
-    return read_record(path, FusionRecord, SCHEMA_VERSION, "train-socialfusion")
+    return read_record(path, FusionRecord, "train-socialfusion") if path.exists() else None
 
 
 def read_fusion_predictions(folder: Path, record: FusionRecord) -> dict[str, Prediction]:
@@ -328,17 +322,10 @@ def read_fusion_predictions(folder: Path, record: FusionRecord) -> dict[str, Pre
         DataError: They are missing or are not those that the record was made from.
     """
     path = folder / PREDICTIONS
-    try:
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(
-            f"Expected the predictions of the run {record.run} in {path}, found: "
-            f"{error.strerror}. Run `sdiag train-socialfusion --run {record.run}` again."
-        ) from error
-    if found != record.predictions_sha256:
-        raise DataError(
-            f"{path} is not the file that {folder / RECORD} was made from (SHA-256 {found[:12]}, "
-            f"expected {record.predictions_sha256[:12]}). Run `sdiag train-socialfusion --run "
-            f"{record.run}` again."
-        )
+    check_predictions(
+        path,
+        record.predictions_sha256,
+        record=folder / RECORD,
+        command=f"train-socialfusion --run {record.run}",
+    )
     return {one.question: one for one in read_predictions(path) if one.probe == PROBE}

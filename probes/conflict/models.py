@@ -20,10 +20,12 @@ from probes.conflict.measure import Objective
 from probes.conflict.objectives import EncoderLoss, chosen_parameters, reached
 from probes.conflict.records import Head, Labels
 from probes.conflict.study import AskedTask, Study
+from probes.folders import record_folder
 from probes.problems import Features
 from probes.questions import ClassQuestion
+from probes.record_files import read_record
 from probes.records import RunRecord
-from probes.runs import RECORD, read_record
+from probes.runs import RECORD
 
 __all__ = ["EPSILON", "Model", "adam_scale", "encoder_models"]
 
@@ -211,10 +213,10 @@ def _strengths(study: Study, asked: AskedTask, side: Side, results: Path) -> dic
     """
     name = asked.task.spec.name
     label = f"{name}@{study.settings.row_list}" if study.settings.row_list else name
-    path = results / study.pair / label / RECORD
+    path = record_folder(results, study.pair, label) / RECORD
     if not path.exists():
         return {}
-    record = read_record(path, RunRecord, 1, "probe")
+    record = read_record(path, RunRecord, "probe")
     digest = asked.features(side).encoder.digest
     rows = {split: card.rows_digest for split, card in asked.table.cards().items()}
     same = rows == {split: card.rows_digest for split, card in record.splits.items()}

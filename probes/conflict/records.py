@@ -10,10 +10,9 @@ every number follows from, one file a side: `gcd-products-pre.h5`. What is measu
 from pathlib import Path
 from typing import Literal
 
-from degradation.cache.files import write_atomically
 from degradation.errors import PairingError
-from probes.records import PairCard, Record
-from probes.runs import read_record
+from probes.record_files import read_record, write_record
+from probes.records import FileRecord, PairCard, Record
 
 __all__ = [
     "RECORD",
@@ -226,11 +225,10 @@ class Change(Record):
     sides; negative means more conflict. None where a side is below floor."""
 
 
-class ConflictRecord(Record):
+class ConflictRecord(FileRecord):
     """Gradient conflict between the questions of several tasks, on one model or several."""
 
     schema_version: Literal[1] = 1
-    tool_version: str
     pair: PairCard | None
     """None for a model that is not a pair of encoders."""
     model: str
@@ -308,7 +306,7 @@ def write_conflict(folder: Path, record: ConflictRecord) -> None:
     Raises:
         CacheError: If the disk is full or cannot be written.
     """
-    write_atomically(folder / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
+    write_record(folder / RECORD, record)
 
 
 def read_conflict(folder: Path) -> ConflictRecord | None:
@@ -318,4 +316,4 @@ def read_conflict(folder: Path) -> ConflictRecord | None:
         DataError: The record cannot be read or is of another schema.
     """
     path = folder / RECORD
-    return read_record(path, ConflictRecord, 1, "gcd") if path.exists() else None
+    return read_record(path, ConflictRecord, "gcd") if path.exists() else None

@@ -25,12 +25,11 @@ from jaxtyping import Float64, Int64
 from scipy.stats import rankdata
 from scipy.stats import t as student
 
-from degradation.cache.files import write_atomically
 from degradation.errors import DataError
 from probes.cards import tool_version
 from probes.conflict.records import ConflictRecord, Interval, SideRecord
-from probes.records import Record
-from probes.runs import read_record
+from probes.record_files import read_record, write_record
+from probes.records import FileRecord, Record
 from probes.statistics.bootstrap import stream
 from socialfusion.transfer.records import TransferRecord, VariantCard
 
@@ -47,7 +46,6 @@ __all__ = [
 ]
 
 RECORD = "gcd-against-transfer.json"
-SCHEMA_VERSION = 1
 FEWEST = 4
 """Tasks from which a rank correlation says anything: six pairs, twenty-four relabellings."""
 ENOUGH = 5
@@ -93,11 +91,10 @@ class Comparison(Record):
     """Why a task, or a pair of tasks or questions, takes no part."""
 
 
-class AgainstRecord(Record):
+class AgainstRecord(FileRecord):
     """Gradient conflict against transfer."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    tool_version: str
+    schema_version: Literal[1] = 1
     model: str
     """Of the conflict record."""
     definition: str
@@ -362,7 +359,7 @@ def write_against(folder: Path, record: AgainstRecord) -> None:
     Raises:
         CacheError: The disk is full or cannot be written.
     """
-    write_atomically(folder / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
+    write_record(folder / RECORD, record)
 
 
 def read_against(folder: Path) -> AgainstRecord | None:
@@ -372,6 +369,4 @@ def read_against(folder: Path) -> AgainstRecord | None:
         DataError: The record cannot be read or is of another schema.
     """
     path = folder / RECORD
-    if not path.exists():
-        return None
-    return read_record(path, AgainstRecord, SCHEMA_VERSION, "gcd --against-transfer")
+    return read_record(path, AgainstRecord, "gcd --against-transfer") if path.exists() else None

@@ -9,9 +9,8 @@ flipped once: positive means that the other training reads the test rows better.
 from pathlib import Path
 from typing import Literal
 
-from degradation.cache.files import write_atomically
-from probes.records import Estimate, Record
-from probes.runs import read_record
+from probes.record_files import read_record, write_record
+from probes.records import Estimate, FileRecord, Record
 from socialfusion.records import FusionSettings
 
 __all__ = [
@@ -30,8 +29,6 @@ __all__ = [
     "write_ablation",
     "write_transfer",
 ]
-
-SCHEMA_VERSION = 1
 
 Word = Literal["improved", "degraded", "equivalent", "undecided", "not judged"]
 """As in `probes.statistics.verdict`; `not judged` with fewer than three training seeds, where the
@@ -130,11 +127,10 @@ class VariantCard(Record):
     """Why an effect has no value, by `task/question metric`, of a pair after ` with TASK`."""
 
 
-class TransferRecord(Record):
+class TransferRecord(FileRecord):
     """Joint against single training, over seeds."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    tool_version: str
+    schema_version: Literal[1] = 1
     name: str
     settings: FusionSettings
     """Of the joint run of the first seed and variant."""
@@ -173,11 +169,10 @@ class Setting(Record):
     """Why an effect has no value, by `task/question metric`."""
 
 
-class AblationRecord(Record):
+class AblationRecord(FileRecord):
     """The same tasks trained with one setting changed."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
-    tool_version: str
+    schema_version: Literal[1] = 1
     name: str
     settings: FusionSettings
     """The reference, with its first seed."""
@@ -209,7 +204,7 @@ def write_transfer(results: Path, record: TransferRecord) -> None:
     Raises:
         CacheError: The disk is full or cannot be written.
     """
-    _write(transfer_path(results, record.name), record)
+    write_record(transfer_path(results, record.name), record)
 
 
 def write_ablation(results: Path, record: AblationRecord) -> None:
@@ -218,11 +213,7 @@ def write_ablation(results: Path, record: AblationRecord) -> None:
     Raises:
         CacheError: The disk is full or cannot be written.
     """
-    _write(ablation_path(results, record.name), record)
-
-
-def _write(path: Path, record: Record) -> None:
-    write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+    write_record(ablation_path(results, record.name), record)
 
 
 def read_transfer(path: Path) -> TransferRecord:
@@ -231,7 +222,7 @@ def read_transfer(path: Path) -> TransferRecord:
     Raises:
         DataError: It cannot be read or is of another schema.
     """
-    return read_record(path, TransferRecord, SCHEMA_VERSION, "transfer")
+    return read_record(path, TransferRecord, "transfer")
 
 
 def read_ablation(path: Path) -> AblationRecord:
@@ -240,4 +231,4 @@ def read_ablation(path: Path) -> AblationRecord:
     Raises:
         DataError: It cannot be read or is of another schema.
     """
-    return read_record(path, AblationRecord, SCHEMA_VERSION, "ablate")
+    return read_record(path, AblationRecord, "ablate")

@@ -1,0 +1,97 @@
+"""Records as files: one JSON document each, written whole and read checked.
+
+What a record was computed from, its predictions, is known by a SHA-256 in it.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from degradation.cache.files import write_atomically
+from degradation.errors import DataError
+from probes.records import FileRecord
+
+__all__ = ["check_predictions", "read_record", "write_record"]
+
+AnyRecord = TypeVar("AnyRecord", bound=FileRecord)
+
+
+def write_record(path: Path, record: FileRecord) -> None:
+    """Write a record, over what is there.
+
+    Raises:
+        CacheError: The disk is full or cannot be written.
+    """
+    write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_record(path: Path, kind: type[AnyRecord], command: str) -> AnyRecord:
+    """A record of one kind, checked against its schema.
+
+    Args:
+        path: A JSON file.
+        kind: What it should hold.
+        command: Of `sdiag`, that writes it anew.
+
+    Raises:
+        DataError: It cannot be read or is of another schema.
+    """
+    again = f"Run `sdiag {command}` again to rewrite it, or move the file out of the results."
+    try:
+        text = path.read_bytes()
+        content = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"Expected a JSON result record in {path}, found: {error}. {again}"
+        ) from error
+    if not isinstance(content, dict) or "schema_version" not in content:
+        raise DataError(
+            f"Expected a result record with a `schema_version` in {path}, found other JSON. "
+            "Move the file out of the results."
+        )
+    if content["schema_version"] != kind.version():
+        raise DataError(
+            f"Expected schema version {kind.version()} in {path}, found "
+            f"{content['schema_version']!r} (written by sdiag {content.get('tool_version', '?')}). "
+            f"Run `sdiag {command}` again with this version, or report with the version that wrote "
+            "it."
+        )
+    try:
+        return kind.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(step) for step in first["loc"])
+        raise DataError(
+            f"Expected a whole result record in {path}, found {error.error_count()} fault(s), "
+            f"first at {where}: {first['msg']}. {again}"
+        ) from error
+
+
+def check_predictions(path: Path, sha256: str, *, record: Path, command: str) -> None:
+    """Refuse predictions that are missing or are not those that a record was made from.
+
+    Args:
+        path: Of the predictions.
+        sha256: Of the file, as the record has it.
+        record: Path of the record.
+        command: Of `sdiag`, that writes both anew.
+
+    Raises:
+        DataError: They are.
+    """
+    again = f"Run `sdiag {command}` again to rewrite it, or move the folder out of the results."
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"Expected the predictions of {record} in {path}, found: {error.strerror}. {again}"
+        ) from error
+    if found != sha256:
+        raise DataError(
+            f"{path} is not the file that {record} was made from (SHA-256 {found[:12]}, expected "
+            f"{sha256[:12]}): one of them was changed after the run. {again}"
+        )
