@@ -7,97 +7,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from extract_fixtures import (
+    PAIR,
+    PATCH,
+    SIZE,
+    WIDTH,
+    FakeEncoder,
+    N,
+    make_rows,
+    make_task,
+    picture,
+    run,
+    sides,
+)
 
 from degradation.cache import Store, check_paired, open_features, pairs, verify
-from degradation.encoders.encoder import BlockTokens, EncoderInfo
-from degradation.encoders.pair import Pair
-from degradation.errors import CacheError, ConfigError, DataError, PairingError
-from degradation.extract import extract
+from degradation.errors import CacheError
 from degradation.pipeline import read_ahead
 from degradation.pixels import pixel_hash
-from degradation.tasks.task import LeftOut, Rows, Task, TaskSpec
-
-SIZE, PATCH, WIDTH, N = 32, 8, 6, 13
-PAIR = Pair("fake", "fake:pre", "fake:post", "none", "this test", block=1)
-
-
-class FakeEncoder(torch.nn.Module):
-    """Block i: a fixed random map of each patch's pixels to the power i + 1."""
-
-    def __init__(self, name, seed, *, blocks=3, patch=PATCH, size=SIZE):
-        super().__init__()
-        self.map = torch.randn(3 * patch**2, WIDTH, generator=torch.Generator().manual_seed(seed))
-        mean = (0.0, 0.0, 0.0)
-        self.info = EncoderInfo(name, f"d{seed}", blocks, WIDTH, size, patch, 0, mean, (1.0,) * 3)
-        self.pictures = 0
-
-    def forward(self, pixels, blocks):
-        self.pictures += len(pixels)
-        patches = torch.nn.functional.unfold(
-            pixels.float() / 255, self.info.patch, stride=self.info.patch
-        )
-        tokens = patches.transpose(1, 2)
-        return {
-            i: BlockTokens((tokens ** (i + 1)) @ self.map, tokens[:, :0, :WIDTH]) for i in blocks
-        }
-
-
-def picture(reference):
-    rng = np.random.default_rng(sum(reference.encode()))
-    return Image.fromarray(rng.integers(0, 256, (SIZE, SIZE, 3), dtype=np.uint8))
-
-
-def make_rows(n, frames):
-    rng = np.random.default_rng(3)
-    boxes = rng.uniform(0, 0.5, (n, frames, 4)).astype(np.float32)
-    boxes[..., 2:] += 0.5
-    boxes[2] = np.nan  # sample 2 has no face
-    boxes[3, 1:] = np.nan  # sample 3 has one in the first frame only
-    return Rows(
-        ids=np.array([f"s{i}" for i in range(n)], dtype=object),
-        pictures=np.array([[f"{i}/{j}" for j in range(frames)] for i in range(n)], dtype=object),
-        boxes={"face": boxes},
-        labels={"smile": np.arange(n) % 2},
-        points=np.zeros((n, 0, 2), dtype=np.float32),
-        clusters=np.array([f"c{i // 2}" for i in range(n)], dtype=object),
-        left_out=(LeftOut("s99", "no label"),),
-    )
-
-
-def make_task(*, n=N, frames=1, kind="classes", broken=(), opened=None, see=picture):
-    spec = TaskSpec(
-        name="fake-task",
-        kind=kind,
-        social=True,
-        label_sets={"smile": ("no", "yes")},
-        roles=("face",),
-        regions=("image", "face"),
-        metrics={"smile": ("accuracy",)},
-        cluster="subject",
-        source="this test",
-    )
-
-    def open_counted(reference):
-        if opened is not None:
-            opened.append(reference)
-        if reference in broken:
-            raise DataError(f"Expected a picture at {reference}, found nothing.")
-        return see(reference)
-
-    return Task(spec, ("all",), lambda split: make_rows(n, frames), open_counted)
-
-
-def run(root, task, pre=None, post=None, *, pair=PAIR, **options):
-    pre = pre or FakeEncoder("fake:pre", 1)
-    post = post or FakeEncoder("fake:post", 2)
-    options = {"batch_size": 3, "shard_rows": 5, "progress": False, "workers": 2} | options
-    return extract(task, "all", pair, pre, post, root=root, **options)
-
-
-def sides(root, report):
-    entry = report.entry
-    return [open_features(root, address) for address in (entry.pre, entry.post, entry.pictures)]
 
 
 def direct_mean(encoder, reference, block, box=None):
@@ -315,118 +242,6 @@ def test_compiled_forward_passes_see_batches_of_one_size(tmp_path, monkeypatch):
             np.testing.assert_array_equal(one.pooled(1, [region]), two.pooled(1, [region]))
     assert eager[2].address == padded[2].address
     assert report.rows == N - 3
-
-
-# --- pictures that cannot be read ---------------------------------------------------------------
-
-
-def test_broken_pictures_are_left_out_on_both_sides_and_counted(tmp_path):
-    broken = {"1/0", *(f"{i}/0" for i in range(5, 9))}
-    report = run(tmp_path, make_task(broken=broken))
-    reason = "Expected a picture at <picture>, found nothing."
-    assert report.left_out == {"no label": 1, reason: 5}
-    assert report.rows == N - 5
-    pre, post, pictures = sides(tmp_path, report)
-    for side in (pre, post, pictures):
-        assert side.rows.ids.tolist() == ["s0", "s2", "s3", "s4", "s9", "s10", "s11", "s12"]
-        assert [row.id for row in side.rows.left_out] == ["s99", "s1", "s5", "s6", "s7", "s8"]
-    whole = sides(tmp_path / "b", run(tmp_path / "b", make_task()))[0]
-    kept = [0, 2, 3, 4, 9, 10, 11, 12]
-    np.testing.assert_allclose(
-        pre.pooled(0, ["image"]), whole.pooled(0, ["image"])[kept], rtol=2e-3
-    )
-    assert verify(tmp_path) == []
-
-
-def test_a_shard_without_a_readable_picture(tmp_path):
-    report = run(tmp_path, make_task(broken={f"{i}/0" for i in range(5)}))
-    assert report.rows == N - 5
-    assert sides(tmp_path, report)[1].pooled(0, ["image"]).shape == (N - 5, WIDTH)
-    assert verify(tmp_path) == []
-
-
-def test_mostly_broken_stops_with_the_commonest_reason_and_leaves_nothing(tmp_path):
-    broken = {f"{i}/0" for i in range(N)}
-    with pytest.raises(DataError, match=r"7 times|8 times|9 times|10 times") as caught:
-        run(tmp_path, make_task(broken=broken))
-    assert "found nothing" in str(caught.value)
-    assert list(tmp_path.rglob("shard-*")) == []
-    assert pairs(tmp_path) == []
-    assert run(tmp_path, make_task()).rows == N
-
-
-# --- refusals ---------------------------------------------------------------------------------
-
-
-def test_changed_pixels_are_refused(tmp_path):
-    run(tmp_path, make_task())
-    changed = make_task(see=lambda reference: picture("x" if reference == "7/0" else reference))
-    with pytest.raises(PairingError, match=r"same pixels, but 1 of 13 rows differ, first 's7'"):
-        run(tmp_path, changed, post=FakeEncoder("fake:third", 3), pair=replace(PAIR, name="b"))
-    assert [entry.pair for entry in pairs(tmp_path)] == ["fake"]
-
-
-def test_other_grids_compare_pooled_features_but_no_token_maps(tmp_path):
-    coarse = FakeEncoder("fake:coarse", 4, patch=16)
-    with pytest.raises(PairingError, match="4 x 4 tokens and fake:coarse 2 x 2"):
-        run(tmp_path, make_task(), post=coarse, token_blocks=[1])
-    report = run(tmp_path, make_task(), post=coarse)
-    pre, post, _ = sides(tmp_path, report)
-    assert (pre.grid, post.grid) == ((4, 4), (2, 2))
-
-
-def test_blocks_that_only_one_side_has(tmp_path):
-    shallow = FakeEncoder("fake:shallow", 5, blocks=2)
-    with pytest.raises(ConfigError, match="has blocks 0 to 1, but block 2"):
-        run(tmp_path, make_task(), post=shallow, blocks=[0, 2])
-    with pytest.raises(ConfigError, match="different blocks"):
-        run(tmp_path, make_task(), blocks=[0, 0])
-    assert sides(tmp_path, run(tmp_path, make_task(), post=shallow))[0].blocks == (0, 1)
-
-
-def test_features_that_are_not_finite_are_never_stored(tmp_path):
-    bad = FakeEncoder("fake:bad", 6)
-    bad.map[0, 0] = torch.inf
-    with pytest.raises(DataError, match=r"fake:bad gives features that are not finite"):
-        run(tmp_path, make_task(), post=bad)
-
-
-def test_an_encoder_with_another_grid_than_it_says(tmp_path):
-    class Liar(FakeEncoder):
-        def forward(self, pixels, blocks):
-            outputs = super().forward(pixels, blocks)
-            return {i: BlockTokens(out.patches[:, 1:], out.prefix) for i, out in outputs.items()}
-
-    message = "should return 16 patch tokens, block 0 returned 15"
-    with pytest.raises(PairingError, match=message):
-        run(tmp_path, make_task(), post=Liar("fake:liar", 7))
-
-
-def test_an_empty_split_and_useless_options(tmp_path):
-    task = make_task()
-    empty = replace(task, read=lambda split: make_rows(N, 1).take(np.array([], dtype=int)))
-    with pytest.raises(DataError, match="no rows"):
-        run(tmp_path, empty)
-    with pytest.raises(ConfigError, match="at least 1"):
-        run(tmp_path, task, batch_size=0)
-
-
-def test_defects_are_not_taken_for_broken_pictures(tmp_path):
-    def defect(reference):
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        run(tmp_path, make_task(see=defect))
-
-
-def test_a_second_extraction_at_the_same_time_is_refused(tmp_path):
-    class Nested(FakeEncoder):
-        def forward(self, pixels, blocks):
-            run(tmp_path, make_task())
-            return super().forward(pixels, blocks)
-
-    with pytest.raises(CacheError, match="process id"):
-        run(tmp_path, make_task(), Nested("fake:pre", 1))
 
 
 def test_progress_goes_to_stderr(tmp_path, capsys):
