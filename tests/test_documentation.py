@@ -8,36 +8,55 @@ from pathlib import Path
 
 import pytest
 import typer
+from click import Command, Context
+from page_commands import PAGES, ROOT, in_sentences, shown
 
 from sdiag.cli import app
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-FENCE = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 NEWCOMER = ("sdiag extract", "sdiag probe", "sdiag report", "sdiag scenes preview")
 
 
-def shown(page: Path) -> list[str]:
-    """The `sdiag` commands in the fenced blocks of a page, continued lines joined."""
-    blocks = "\n".join(FENCE.findall(page.read_text(encoding="utf-8"))).replace("\\\n", " ")
-    lines = (line.strip().removeprefix("$ ") for line in blocks.splitlines())
-    return [shlex.join(shlex.split(line, comments=True)) for line in lines if line[:6] == "sdiag "]
+def of(lines: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """Each command of `sdiag` once, with its page; also one that a launcher starts."""
+    found: dict[str, str] = {}
+    for page, commands in lines.items():
+        for line in commands:
+            _, _, words = f" {line}".partition(" sdiag ")
+            if words:
+                found.setdefault(words, page)
+    return [(page, words) for words, page in found.items()]
+
+
+def parser_of(words: list[str]) -> tuple[Command, list[str], Context | None]:
+    """The parser of a command, what is left for it to parse, and what it belongs to."""
+    parser, context = typer.main.get_command(app), None
+    while hasattr(parser, "commands"):
+        name, *words = words
+        assert name in parser.commands
+        context = parser.make_context(name, [], parent=context, resilient_parsing=True)
+        parser = parser.commands[name]
+    return parser, words, context
+
+
+@pytest.mark.parametrize(
+    ("page", "command"), of({page.name: shown(page) for page in PAGES}), ids=lambda text: text[:60]
+)
+def test_commands_shown_are_understood(page: str, command: str) -> None:
+    parser, words, context = parser_of(shlex.split(command))
+    parser.make_context(parser.name, words, parent=context)
 
 
 @pytest.mark.parametrize(
     ("page", "command"),
-    [(page.name, command) for page in PAGES for command in shown(page)],
-    ids=lambda value: value[:60],
+    of({page.name: in_sentences(page) for page in PAGES}),
+    ids=lambda text: text[:60],
 )
-def test_commands_shown_are_understood(page: str, command: str) -> None:
-    parser, words = typer.main.get_command(app), shlex.split(command)[1:]
-    context = None
-    while hasattr(parser, "commands"):
-        name = words.pop(0)
-        assert name in parser.commands, f"{page}: {command}"
-        context = parser.make_context(name, [], parent=context, resilient_parsing=True)
-        parser = parser.commands[name]
-    parser.make_context(parser.name, words, parent=context)
+def test_commands_named_in_sentences_have_the_options_that_they_are_named_with(
+    page: str, command: str
+) -> None:
+    parser, words, _ = parser_of(command.split())
+    known = {name for option in parser.params for name in (*option.opts, *option.secondary_opts)}
+    assert {word for word in words if word.startswith("--")} <= known
 
 
 def test_the_readme_shows_the_newcomers_commands() -> None:
