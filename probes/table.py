@@ -147,6 +147,7 @@ class Table:
                 n=len(rows),
                 clusters=len(set(rows.clusters)),
                 left_out=dict(sorted(counts.items())),
+                read_digest=sides["pre"].key.rows_digest,
             )
         return cards
 

@@ -3,19 +3,19 @@
 import csv
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sdiag.commands.options import CACHE, Cache, Json, emit
+from sdiag.commands.options import CACHE, RESULTS, Cache, Json, Results, emit
 from sdiag.commands.task_roots import DataRoot, RootedTasks, picture_root, task_roots
 
 if TYPE_CHECKING:
     from degradation.audit import Audit, ImpliedLabels, Overlap, RowList
 
-__all__ = ["EXAMPLES", "audit"]
+__all__ = ["EXAMPLES", "audit", "audit_rows"]
 
 EXAMPLES = (
     "Examples:  sdiag audit --task pisc-domain --task pisc-relationship --data-root PISC/  |  "
@@ -49,30 +49,77 @@ def audit(
         ),
     ] = False,
     cache: Cache = CACHE,
+    results: Results = RESULTS,
     json: Json = False,
 ) -> None:
     """Find leaks: pictures, near-duplicates, clusters and labels of test that training has seen.
 
     Every split that is evaluated (val, test) is compared with every one that is learned from, in
-    all the tasks. Hashes of pictures are kept, so that a second audit is quick.
+    all the tasks. Hashes of pictures are kept, so that a second audit is quick. A record for each
+    task goes to the results, from which the report warns.
+    """
+    found, lists, records = audit_rows(
+        task_roots(task, data_root),
+        cache=cache,
+        results=results,
+        radius=radius,
+        open_pictures=not by_name,
+        clean=clean or "",
+        progress=not json,
+    )
+    if out:
+        write_tables(found, out)
+    emit(
+        facts(found, lists) | {"records": [str(path) for path in records]},
+        f"{account(found, lists, clean)}\n\nThe report will tell of this from {results}/audits.",
+        as_json=json,
+    )
+
+
+def audit_rows(
+    roots: Mapping[str, Path | None],
+    *,
+    cache: Path,
+    results: Path,
+    radius: int,
+    open_pictures: bool = True,
+    clean: str = "",
+    progress: bool = False,
+) -> "tuple[Audit, list[RowList], list[Path]]":
+    """Audit tasks together, write row lists if they are named, and leave a record of each task.
+
+    Args:
+        roots: Data root by task.
+        cache: Root of all caches, where hashes of pictures and row lists are kept.
+        results: Folder of the records.
+        radius: Bits by which hashes of near-duplicates may differ.
+        open_pictures: If False, pictures are the same only if their names and roots are.
+        clean: Name of the row lists; empty for none.
+        progress: Whether to show bars on stderr.
+
+    Returns:
+        What was found, the lists that were written, and the paths of the records.
+
+    Raises:
+        ConfigError: A name of lists that is not plain, or splits that the audit does not know.
+        DataError: Rows that cannot be read.
+        CacheError: The disk is full or cannot be written.
     """
     from degradation.audit import audit_tasks, write_clean_lists
     from degradation.row_lists import row_list_path
     from degradation.tasks import get_task
+    from probes.audits import audit_records, write_audits
 
     if clean:
         row_list_path(cache, clean, "task", "split")  # a wrong name is refused before hours of work
-    roots = task_roots(task, data_root)
     tasks = [
         (get_task(name, data_root=root), picture_root(name, root)) for name, root in roots.items()
     ]
     found = audit_tasks(
-        tasks, cache=cache, radius=radius, open_pictures=not by_name, progress=not json
+        tasks, cache=cache, radius=radius, open_pictures=open_pictures, progress=progress
     )
     lists = write_clean_lists(found, clean, cache) if clean else []
-    if out:
-        write_tables(found, out)
-    emit(facts(found, lists), account(found, lists, clean), as_json=json)
+    return found, lists, write_audits(results, audit_records(found, lists, clean))
 
 
 def facts(found: "Audit", lists: "Sequence[RowList]") -> dict[str, Any]:

@@ -13,14 +13,16 @@ from typer.testing import CliRunner
 
 from degradation.errors import ConfigError
 from degradation.row_lists import read_row_list
-from degradation.tasks import scenes
+from degradation.tasks import get_task, scenes
+from probes.audits import audit_path, read_audit
 from sdiag.cli import app
 from sdiag.commands.task_roots import picture_root, task_roots
 
 
 @pytest.fixture(autouse=True)
-def few_scenes(monkeypatch):
+def few_scenes(monkeypatch, tmp_path):
     monkeypatch.setattr(scenes, "STILL", dict.fromkeys(scenes.STILL, 8))
+    monkeypatch.chdir(tmp_path)  # audits leave records among the results
 
 
 def run(*arguments: str):
@@ -108,12 +110,34 @@ def test_the_audit_finds_a_picture_and_a_cluster_that_span_train_and_test(table,
     assert (tmp_path / "out" / "implied-labels.csv").is_file()
 
 
+def test_the_audit_leaves_a_record_of_each_task_until_the_next_of_it(table, tmp_path):
+    name = f"manifest:{table}"
+    arguments = ("--cache", "cache", "--results", "results", "--json")
+    done = run("audit", "-t", name, "-t", "scenes-objects", "--clean", "x", *arguments)
+    records = {
+        one.task: one for one in map(read_audit, map(Path, json.loads(done.stdout)["records"]))
+    }
+    assert records.keys() == {name, "scenes-objects"}
+    one = records[name]
+    assert one.exposed_to(name, "test").ways == {"file": 1, "near": 0, "cluster": 1}
+    assert one.exposed_to("scenes-objects", "test").rows == 0
+    assert one.tasks == records["scenes-objects"].tasks == records.keys()
+    task = get_task(name)
+    assert one.digests(name) == {split: task.read(split).digest() for split in task.splits}
+    assert (one.row_list, one.kept) == ("x", {"train": 2, "test": 4})
+    run("audit", "-t", name, "--by-name", *arguments)
+    one = read_audit(audit_path(Path("results"), name))
+    assert (one.opened, one.row_list, one.kept, one.tasks) == (False, "", {}, {name})
+    assert read_audit(audit_path(Path("results"), "scenes-objects")) == records["scenes-objects"]
+
+
 def test_the_audit_prints_tables_with_examples(table, tmp_path):
     done = run("audit", "-t", f"manifest:{table}", "--cache", tmp_path, "--clean", "x")
     assert done.exit_code == 0
     assert "cluster: test0.jpg = train0.jpg" in done.stdout
     assert "file: test3.jpg = train3.jpg" in done.stdout
     assert f"manifest:{table}/train: 2 of 4 rows" in done.stdout
+    assert "The report will tell of this from sdiag-results/audits." in done.stdout
 
 
 def test_an_audit_without_leaks_says_so(tmp_path):
