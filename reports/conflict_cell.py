@@ -55,7 +55,7 @@ def draw_cell(
     if text:
         axes.text(
             place[0] + 0.5, place[1] + 0.48, _text(number, sure), ha="center", va="center",
-            color=ink, fontsize=text, linespacing=1.05, zorder=5,
+            color=ink, fontsize=text, linespacing=1.05, zorder=5, in_layout=False,
             # A patch behind the number keeps the hatching off it.
             bbox=None if sure else {"facecolor": colour, "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
@@ -67,7 +67,7 @@ def draw_floor(axes: Axes, place: tuple[float, float], floor: float | None, *, t
     if floor is not None:
         axes.text(
             place[0] + 0.5, place[1] + 0.48, two_places(floor, sign=False), ha="center",
-            va="center", color=MUTED, fontsize=text,
+            va="center", color=MUTED, fontsize=text, in_layout=False,
         )  # fmt: skip
 
 

@@ -83,7 +83,8 @@ def parts_figure(
             for part, bottom in rows.items():
                 for i, pair in enumerate(pairs):
                     found = panel.cells.get((pair.key, part))
-                    draw_cell(axes, (float(i), bottom), found, text=TEXT if numbered else 0.0)
+                    size = TEXT if numbered and found is not None and found.cosine else 0.0
+                    draw_cell(axes, (float(i), bottom), found, text=size)
             axes.set_title(panel.title)
             _dress(axes, rows, pairs, top)
         for axes in grid[-1]:

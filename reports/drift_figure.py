@@ -105,7 +105,7 @@ def _draw_map(axes: Axes, one: BlockMap) -> AxesImage:
             luminance = float(np.dot(SHADES(float(value))[:3], (0.299, 0.587, 0.114)))
             ink = INK if luminance > 0.5 or np.isnan(value) else "white"
             text = "none" if np.isnan(value) else f"{value:.2f}"
-            axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=8)
+            axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=8, in_layout=False)
     return image
 
 

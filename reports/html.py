@@ -7,7 +7,6 @@ holds, it stays text. A content security policy forbids all but what the page br
 
 import base64
 import hashlib
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +28,8 @@ __all__ = ["PAGE_MARKER", "page"]
 PAGE_MARKER = "<!doctype html>\n<!-- sdiag report -->"
 """Start of every page: by it an earlier one is known and may be replaced."""
 
-COLOURS = 256
-"""Colours that a figure keeps in the page; the PNG beside it keeps all."""
+DENSITY = 2
+"""Pixels of a figure for each of the page."""
 SHORT = 14
 """Characters of a cell that is not broken into lines: a verdict with its mark, for one."""
 SUMMARY = re.compile(r"<summary>(.*)</summary>")
@@ -173,8 +172,9 @@ class _Renderer(RendererHTML):
         token = tokens[idx]
         alt = self.renderInlineAsText(token.children, options, env)
         path = env["folder"] / str(token.attrGet("src"))
-        data, (width, height) = _figure(path)
-        source = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+        with Image.open(path) as picture:
+            width, height = (round(side / DENSITY) for side in picture.size)
+        source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
         shown = f'<img src="{source}" width="{width}" height="{height}" alt="{_attribute(alt)}">'
         return f'<span class="scroll" role="group" aria-label="Figure" tabindex="0">{shown}</span>'
 
@@ -189,14 +189,3 @@ def _aligned(tokens: Sequence[Token], idx: int) -> str:
 def _attribute(text: str) -> str:
     """Text as the value of an attribute."""
     return str(Markup.escape(text))
-
-
-def _figure(path: Path) -> tuple[bytes, tuple[int, int]]:
-    """A figure with few colours as PNG, and its size on the page in pixels."""
-    with Image.open(path) as picture:
-        flat = picture.convert("RGB")
-    shown = (round(flat.width / 2), round(flat.height / 2))
-    few = flat.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    sink = io.BytesIO()
-    few.save(sink, format="PNG", optimize=True)
-    return sink.getvalue(), shown

@@ -1,13 +1,16 @@
 """The forest of slices: each slice's delta with its interval, and what shrinkage leaves of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from jaxtyping import Bool, Float64
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from probes.records import Estimate
 from probes.slices.cuts import CLASS
 from probes.slices.family import Place
 from probes.slices.records import Slice, SlicesRecord
@@ -68,7 +71,9 @@ def forest_figure(
         axes.axvline(0, color=INK, linewidth=0.9, zorder=1)
         axes.axvspan(overall.low, overall.high, color=GRID, alpha=0.6, linewidth=0, zorder=0)
         axes.axvline(overall.value, color=MUTED, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
-        y, ticks, names = 0.0, [], []
+        y, names = 0.0, []
+        places: list[float] = []
+        shown: list[Slice] = []
         for attribute, part, total in drawn:
             few = f", {len(part)} lowest of {total}" if len(part) < total else ""
             recall = " (recall)" if attribute == CLASS else ""
@@ -79,26 +84,28 @@ def forest_figure(
             )  # fmt: skip
             for one in part:
                 y += 1
-                place = (record.task.label, one.question, one.attribute, one.value)
-                _draw(axes, y, one, sure=corrected[place] <= ALPHA)
                 mark = f"{GLYPH} " if worst.get(attribute) == one.value else ""
-                ticks.append(y)
+                places.append(y)
+                shown.append(one)
                 names.append(f"{mark}{drawable(one.value)}")
             y += 1.2
+        task = record.task.label
+        sure = [corrected[task, one.question, one.attribute, one.value] <= ALPHA for one in shown]
+        _draw(axes, np.array(places), shown, np.array(sure, dtype=bool))
         for x, text in ((1.08, "delta"), (1.17, "n")):
             axes.text(
                 x, 0, text, transform=axes.get_yaxis_transform(), va="center", ha="right",
                 fontsize=8, color=MUTED,
             )  # fmt: skip
         axes.set_ylim(y - 0.5, -0.8)
-        axes.set_yticks(ticks, names, fontsize=8.5)
+        axes.set_yticks(places, names, fontsize=8.5)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x")
         whole_ticks(axes.xaxis)
         axes.set_xlabel("delta (points, negative = worse)")
         headline(figure, record.pair.name, f"{drawable(label)} by slice")
         figure.legend(handles=_legend(marked=bool(worst)), loc="outside lower center", ncols=2)
-        return save_figure(figure, _data(own, corrected, record.task.label), stem, notes)
+        return save_figure(figure, _data(own, corrected, task), stem, notes)
 
 
 def _lowest(part: list[Slice]) -> list[Slice]:
@@ -109,26 +116,38 @@ def _lowest(part: list[Slice]) -> list[Slice]:
     return [one for one in part if one in kept]
 
 
-def _draw(axes: Axes, y: float, one: Slice, *, sure: bool) -> None:
-    """The delta as measured above, the shrunken one below; rows and clusters at the right."""
-    axes.plot([one.delta.low, one.delta.high], [y - 0.13] * 2, color=MUTED, linewidth=1.1, zorder=2)
-    axes.plot(
-        [one.delta.value], [y - 0.13], marker="o", markersize=4.5, color=MUTED,
-        markerfacecolor=MUTED if sure else "white", zorder=4,
+def _draw(
+    axes: Axes, places: Float64[np.ndarray, " m"], shown: list[Slice], sure: Bool[np.ndarray, " m"]
+) -> None:
+    """The deltas as measured above, the shrunken ones below; deltas and rows at the right."""
+    filled = np.where(sure, MUTED, "white").tolist()
+    measured = [one.delta for one in shown]
+    _intervals(axes, places - 0.13, measured, color=MUTED, linewidth=1.1)
+    axes.scatter(
+        [one.value for one in measured], places - 0.13, s=4.5**2, c=filled, edgecolors=MUTED,
+        zorder=4,
     )  # fmt: skip
-    if one.shrunken is not None:
-        colour = POST["color"]
-        axes.plot(
-            [one.shrunken.low, one.shrunken.high], [y + 0.2] * 2, color=colour, linewidth=1.6,
-            zorder=2,
-        )  # fmt: skip
-        axes.plot(
-            [one.shrunken.value], [y + 0.2], marker="D", markersize=3.6, color=colour, zorder=4
-        )
-    for x, text in ((1.08, signed(one.delta.value)), (1.17, count(one.n))):
-        axes.text(
-            x, y, text, transform=axes.get_yaxis_transform(), va="center", ha="right", fontsize=8
-        )
+    has = [i for i, one in enumerate(shown) if one.shrunken is not None]
+    shrunken = [shown[i].shrunken for i in has]
+    colour = POST["color"]
+    _intervals(axes, places[has] + 0.2, shrunken, color=colour, linewidth=1.6)
+    axes.scatter(
+        [one.value for one in shrunken], places[has] + 0.2, s=3.6**2, marker="D", color=colour,
+        zorder=4,
+    )  # fmt: skip
+    for y, one in zip(places, shown, strict=True):
+        for x, text in ((1.08, signed(one.delta.value)), (1.17, count(one.n))):
+            axes.text(
+                x, y, text, transform=axes.get_yaxis_transform(), va="center", ha="right",
+                fontsize=8,
+            )  # fmt: skip
+
+
+def _intervals(
+    axes: Axes, places: Float64[np.ndarray, " m"], found: Sequence[Estimate], **look: object
+) -> None:
+    """Horizontal bars from low to high."""
+    axes.hlines(places, [one.low for one in found], [one.high for one in found], zorder=2, **look)
 
 
 def _legend(*, marked: bool) -> list[Line2D]:

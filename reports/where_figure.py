@@ -98,7 +98,7 @@ def _draw(axes: Axes, one: CellMap, data: pd.DataFrame, end: float) -> None:
             whole = signed(float(round(cell.delta))).partition(".")[0]
             axes.text(
                 cell.column + 0.5, cell.row + 0.5, whole,
-                ha="center", va="center", fontsize=7, color=ink,
+                ha="center", va="center", fontsize=7, color=ink, in_layout=False,
             )  # fmt: skip
     boxed = one.frame != "picture"
     if boxed:
