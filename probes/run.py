@@ -17,6 +17,7 @@ from degradation.errors import CacheError, ConfigError
 from probes.asking import Asked, Extras, ask
 from probes.cards import pair_card, task_card, tool_version
 from probes.controls import LEAK, suspicious
+from probes.folders import record_folder
 from probes.metrics import Metric, resolve
 from probes.predictions import encode
 from probes.questions import declared_arm
@@ -158,7 +159,7 @@ def probe_pair(
         robustness=tuple(one for one in judged if one is not None),
         predictions_sha256=hashlib.sha256(data).hexdigest(),
     )
-    write_run(results / pair / record.task.label, record, data)
+    write_run(record_folder(results, pair, record.task.label), record, data)
     return record
 
 

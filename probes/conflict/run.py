@@ -29,6 +29,7 @@ from probes.conflict.records import (
 )
 from probes.conflict.sketch import CELLS
 from probes.conflict.study import Settings, Study, open_study
+from probes.folders import record_folder
 from probes.records import PairCard
 
 __all__ = ["DEFINITION", "REDUCTION", "Terms", "conflict_of", "conflict_pair"]
@@ -204,7 +205,7 @@ def conflict_pair(
     check_device(settings.passes.device, torch.float64)
     study = open_study(root, tasks, pair, settings)
     models = encoder_models(study, results=results, weights=weights, offline=offline)
-    return conflict_of(models, _terms(study), results / pair, progress=progress)
+    return conflict_of(models, _terms(study), record_folder(results, pair), progress=progress)
 
 
 def _terms(study: Study) -> Terms:

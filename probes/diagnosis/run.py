@@ -12,6 +12,7 @@ from probes.diagnosis.findings import question_diagnosis
 from probes.diagnosis.measured import measure
 from probes.diagnosis.records import DiagnosisRecord, QuestionDiagnosis
 from probes.diagnosis.settings import FULL, Settings
+from probes.folders import record_folder
 from probes.metrics import resolve
 from probes.predictions import encode
 from probes.questions import Prediction, declared_arm, prepare_question
@@ -92,7 +93,7 @@ def diagnose_pair(
         refused=refused,
         predictions_sha256=hashlib.sha256(data).hexdigest(),
     )
-    folder = results / pair / record.task.label
+    folder = record_folder(results, pair, record.task.label)
     write_atomically(folder / PREDICTIONS, data)
     write_analysis(folder, ANALYSIS, record)
     return record

@@ -20,6 +20,7 @@ from probes.drift.jackknife import jackknife_groups
 from probes.drift.maps import MapValues, cka_map, neighbour_map
 from probes.drift.neighbours import nearest
 from probes.drift.records import BlockMap, DriftRecord
+from probes.folders import record_folder
 from probes.runs import write_analysis
 from probes.statistics.bootstrap import stream
 from probes.table import Table, open_pair
@@ -97,7 +98,7 @@ def drift_pair(
         missing=tuple(s for one in found for s in one.missing),
         signature=_signature(table, entry, rows, settings),
     )
-    write_analysis(results / pair / record.task.label, "drift", record)
+    write_analysis(record_folder(results, pair, record.task.label), "drift", record)
     return record
 
 

@@ -14,6 +14,7 @@ from scipy.stats import t as student
 
 from degradation.errors import ConfigError, DataError
 from probes.cards import pair_card, task_card, tool_version
+from probes.folders import record_folder
 from probes.metrics import GazeOutcome, Metric
 from probes.questions import ClassQuestion, declared_arm, prepare_question
 from probes.runs import write_analysis
@@ -94,7 +95,7 @@ def where_pair(
         maps=tuple(one for _, _, maps in found for one in maps),
         undefined=undefined,
     )
-    write_analysis(results / pair / record.task.label, NAME, record)
+    write_analysis(record_folder(results, pair, record.task.label), NAME, record)
     return record
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from degradation.errors import DataError
+from probes.folders import record_folder
 from probes.metrics import Metric, Outcome, delta, evaluate, resolve
 from probes.predictions import read_predictions
 from probes.questions import Prediction
@@ -301,7 +302,8 @@ def _members(results: Path, declared: Sequence[tuple[RunRecord, Comparison]]) ->
         predictions: list[Prediction] = []
         for run, one in cells:
             if not predictions:
-                predictions = read_predictions(results / run.pair.name / label / PREDICTIONS)
+                folder = record_folder(results, run.pair.name, label)
+                predictions = read_predictions(folder / PREDICTIONS)
             own = {
                 (each.block, each.probe, each.side): each
                 for each in predictions

@@ -40,6 +40,7 @@ def compare(
         DataError: None of them can.
     """
     from degradation.errors import DataError
+    from probes.folders import record_folder
     from socialfusion.transfer.against_conflict import conflict_against_transfer, write_against
 
     found, refused = [], []
@@ -49,7 +50,7 @@ def compare(
         except DataError as error:
             refused.append(error)
             continue
-        write_against(results / pair, record)
+        write_against(record_folder(results, pair), record)
         found.append(record)
     if not found:
         raise refused[0]

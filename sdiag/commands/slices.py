@@ -54,6 +54,7 @@ def slices(
     """
     from tqdm import tqdm
 
+    from probes.folders import record_folder
     from probes.slices.run import slice_run
     from reports.slices import attribute_table, slice_table
 
@@ -61,7 +62,7 @@ def slices(
     records = []
     for run in (bar := tqdm(runs, unit="task", desc="slices")):
         bar.set_postfix_str(f"{run.pair.name} {run.task.label}")
-        folder = results / run.pair.name / run.task.label
+        folder = record_folder(results, run.pair.name, run.task.label)
         records.append(slice_run(cache, folder, block=block, metric=metric))
     for record in records:
         for one in record.refused:

@@ -23,6 +23,7 @@ from probes.conflict.records import ConflictRecord, read_conflict
 from probes.diagnosis.records import DiagnosisRecord
 from probes.diagnosis.settings import FULL, QUICK
 from probes.drift.records import DriftRecord
+from probes.folders import lies_in
 from probes.records import Analysis, RunRecord
 from probes.runs import RECORD, read_analysis, read_run
 from probes.slices.records import SlicesRecord, WhereRecord
@@ -103,8 +104,10 @@ def _protocol_name(pair: StudyPair, crop: str) -> str:
     return replace(pair.protocol, geometry=replace(geometry, crop=geometry.crop or crop)).name
 
 
-def _beside(record: Analysis | RunRecord, cache: Path, row_list: str) -> str:
+def _beside(record: Analysis | RunRecord, cache: Path, folder: Path, row_list: str) -> str:
     """What differs between the evidence of a record and the cache, or the version."""
+    if not lies_in(folder, record.pair.name, record.task.label):
+        return "of another pair or task"
     if record.tool_version != tool_version():
         return f"made by sdiag {record.tool_version}"
     table, entry = open_pair(cache, record.task.name, record.pair.name, row_list=row_list)
@@ -159,7 +162,7 @@ def probe_fits(cache: Path, folder: Path, asked: Probe, study: Study) -> str:
             arms=(bool(record.task.arms), arms),
             tuning_curve=(any(one.tuning for one in record.robustness), asked.curve),
             refits=(refits or {0}, {asked.refits}),
-        ) or _beside(record, cache, study.rows)
+        ) or _beside(record, cache, folder, study.rows)
 
     return _checked(read, check)
 
@@ -178,7 +181,7 @@ def diagnosis_fits(cache: Path, folder: Path, asked: Diagnose, study: Study) -> 
             margin=(record.margin, study.margin),
             blocks=(found, set(asked.blocks or [table.declared_block(entry)])),
             thoroughness=(subsets or {settings.subsets}, {settings.subsets}),
-        ) or _beside(record, cache, study.rows)
+        ) or _beside(record, cache, folder, study.rows)
 
     return _checked(lambda: read_analysis(folder, "diagnose", DiagnosisRecord), check)
 
@@ -195,7 +198,7 @@ def drift_fits(cache: Path, folder: Path, asked: Drift, study: Study) -> str:
             shuffles=(record.shuffles, asked.shuffles),
             split=(set(record.measured), set(record.splits) if everything else {asked.split}),
             blocks=(blocks, set(asked.blocks or [record.block])),
-        ) or _beside(record, cache, study.rows)
+        ) or _beside(record, cache, folder, study.rows)
 
     return _checked(lambda: read_analysis(folder, "drift", DriftRecord), check)
 
@@ -206,7 +209,7 @@ def slices_fit(cache: Path, folder: Path, study: Study) -> str:
     def check(record: SlicesRecord) -> str:
         digest = read_run(folder).predictions_sha256
         predictions = (record.predictions_sha256, digest)
-        return _differs(predictions=predictions) or _beside(record, cache, study.rows)
+        return _differs(predictions=predictions) or _beside(record, cache, folder, study.rows)
 
     return _checked(lambda: read_analysis(folder, "slices", SlicesRecord), check)
 
@@ -218,7 +221,7 @@ def where_fits(cache: Path, folder: Path, asked: Where, study: Study) -> str:
         return _differs(
             seed=(record.seed, study.seed),
             tokens=(record.tokens_a_picture, asked.tokens),
-        ) or _beside(record, cache, study.rows)
+        ) or _beside(record, cache, folder, study.rows)
 
     return _checked(lambda: read_analysis(folder, "where", WhereRecord), check)
 
@@ -227,9 +230,11 @@ def conflict_fits(cache: Path, folder: Path, asked: Gcd, tasks: set[str], study:
     """The same of gradient conflict between the questions of these tasks."""
 
     def check(record: ConflictRecord) -> str:
-        table, entry = open_pair(cache, min(tasks), folder.name, row_list=study.rows)
+        if record.pair is None or not lies_in(folder, record.pair.name):
+            return "of another pair"
+        table, entry = open_pair(cache, min(tasks), record.pair.name, row_list=study.rows)
         card = pair_card(table, entry)
-        digests = record.pair and (record.pair.pre_digest, record.pair.post_digest)
+        digests = (record.pair.pre_digest, record.pair.post_digest)
         return _differs(
             version=(record.tool_version, tool_version()),
             tasks=({one.task for one in record.questions}, tasks),

@@ -15,6 +15,7 @@ from probes.diagnosis.run import diagnose_pair
 from probes.diagnosis.settings import FULL, QUICK
 from probes.drift.block import Settings as DriftSettings
 from probes.drift.run import drift_pair
+from probes.folders import record_folder
 from probes.run import probe_pair
 from probes.slices.run import slice_run
 from probes.slices.where import where_pair
@@ -169,7 +170,7 @@ def _has_classes(world: World, task: str) -> bool:
 def _conflict(world: World, pair: StudyPair) -> Step:
     """Gradient conflict between all questions on one pair."""
     study, asked = world.study, world.study.gcd
-    folder = world.results / pair.name
+    folder = record_folder(world.results, pair.name)
     settings = ConflictSettings(
         parameters=asked.parameters,
         batch_size=asked.batch_size,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from degradation.errors import DataError
 from probes.conflict.records import read_conflict
+from probes.folders import record_folder
 from reports.report import write_report
 from sdiag.commands.against import compare
 from sdiag.commands.trainings import checker, question_counts, trainer
@@ -236,7 +237,7 @@ def final_steps(world: World) -> Iterator[Step]:
 
 
 def _against(world: World, pair: StudyPair, side: str) -> Step:
-    folder = world.results / pair.name
+    folder = record_folder(world.results, pair.name)
     name = record_name(settings_of(world, world.study.transfer, pair, side))
 
     def both():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from degradation.tasks.registry import get_task
 from degradation.tasks.task import Task
+from probes.folders import record_folder
 from sdiag.study.encoders import StudyPair
 from sdiag.study.schema import Study
 
@@ -107,4 +108,4 @@ class World:
     def folder(self, pair: str, task: str) -> Path:
         """Where the records of a pair on a task lie."""
         rows = self.study.rows
-        return self.results / pair / (f"{task}@{rows}" if rows else task)
+        return record_folder(self.results, pair, f"{task}@{rows}" if rows else task)

@@ -173,6 +173,12 @@ def test_records_that_cannot_be_read_or_are_of_another_version_are_made_anew(fol
     assert redone == [f"{one} tiny on manifest:tone.csv" for one in ("probe", "diagnose")]
 
 
+def test_the_record_of_another_task_in_its_place_is_made_anew(finished):
+    place = finished / "results" / "tiny"
+    shutil.copy(place / "manifest:coin.csv" / "drift.json", place / "manifest:tone.csv")
+    assert done_of(outcomes(call())) == ["drift tiny on manifest:tone.csv"]
+
+
 def test_the_resolved_study_has_no_defaults_left_and_is_the_same_study(finished):
     text = (finished / "results" / RESOLVED).read_text(encoding="utf-8")
     study = Study.model_validate(tomllib.loads(text))
