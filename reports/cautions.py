@@ -4,12 +4,13 @@ Whether splits leak into each other, whether protocols differ, and which questio
 of data, with the number of test rows that would settle them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from degradation.errors import DataError
-from degradation.tasks.registry import DEFAULT_TASKS
+from probes.audits import AuditRecord
 from probes.records import RunRecord
 from probes.statistics.pilot import PilotRow, pilot_rows
+from reports.audits import leaks
 from reports.cells import Cell
 from reports.formats import count
 from reports.markdown import code, escape
@@ -23,33 +24,27 @@ POWER = 0.8
 
 
 def cautions(
-    cells: Sequence[Cell], records: Sequence[RunRecord], *, margin: float, alpha: float
+    cells: Sequence[Cell],
+    records: Sequence[RunRecord],
+    audits: Mapping[str, AuditRecord],
+    *,
+    margin: float,
+    alpha: float,
 ) -> list[str]:
     """Sentences about one pair, those that matter most first; empty if there is nothing to say.
 
     Args:
         cells: Its judged cells.
         records: Its runs.
+        audits: Of all tasks, by name.
         margin: Of equivalence, in points.
         alpha: Level of the tests.
     """
     return [
-        *_leaks(records),
+        *leaks(records, audits),
         *_protocols(records),
         *_undecided(confirmatory(cells), records, margin, alpha),
     ]
-
-
-def _leaks(records: Sequence[RunRecord]) -> Iterator[str]:
-    """Tasks whose splits nobody looked at; those of the rendered world are drawn apart."""
-    tasks = sorted({run.task.name for run in records if not run.task.row_list})
-    if unknown := [name for name in tasks if name not in DEFAULT_TASKS]:
-        yield (
-            f"Nothing in the records says that the splits of {listed([*map(code, unknown)])} were "
-            "audited: rows of test may share pictures or people with what was learned from. "
-            f"{code('sdiag audit --clean NAME')} looks for that, and "
-            f"{code('sdiag probe --rows NAME')} leaves out what it finds."
-        )
 
 
 def _protocols(records: Sequence[RunRecord]) -> Iterator[str]:

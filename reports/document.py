@@ -11,6 +11,7 @@ from probes.cards import tool_version
 from probes.records import PairCard, RunRecord
 from probes.statistics.contrast import Contrast, social_contrast
 from probes.summary import METHOD
+from reports.audits import joint_leaks
 from reports.cautions import cautions
 from reports.cells import Cell, by_pair
 from reports.conflict import conflict_section
@@ -203,13 +204,20 @@ def _opening(
         if said := " ".join(filter(None, more)):
             parts.append(said)
         margin, alpha = settings.margin, settings.alpha
-        if careful := cautions(one.cells, one.records, margin=margin, alpha=alpha):
-            parts.append("\n".join(["> **Bear in mind.**", *(f"> - {line}" for line in careful)]))
+        if careful := cautions(one.cells, one.records, results.audits, margin=margin, alpha=alpha):
+            parts.append(_quoted("Bear in mind.", careful))
     if said := fusion_sentences(results.trainings):
         parts.append(said)
+    if met := [*joint_leaks(results.trainings.runs.values(), results.audits)]:
+        parts.append(_quoted("Bear in mind.", met))
     if missing:
-        parts.append("\n".join(["> **Not complete.**", *(f"> - {line}" for line in missing)]))
+        parts.append(_quoted("Not complete.", missing))
     return "\n\n".join(parts)
+
+
+def _quoted(title: str, lines: Sequence[str]) -> str:
+    """Lines that stand out under a title."""
+    return "\n".join([f"> **{title}**", *(f"> - {line}" for line in lines)])
 
 
 def _explanation(one: _Pair) -> str:

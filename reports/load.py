@@ -10,7 +10,8 @@ made from other rows, weights or predictions than the run of the same name is le
 
 Gradient conflict is about pairs of tasks: `gcd.json`, and `gcd-against-transfer.json` beside it,
 lie in the folder of a pair, `<results>/<pair>/`, or of a trained model,
-`<results>/socialfusion/<run>/`.
+`<results>/socialfusion/<run>/`. Audits are about the rows of a task, `<results>/audits/<task>/`;
+whether one is of the rows of a run, the report says.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from degradation.errors import ConfigError, DataError
+from probes.audits import RECORD as AUDIT
+from probes.audits import AuditRecord, read_audit
 from probes.conflict.records import RECORD as CONFLICT
 from probes.conflict.records import ConflictRecord, read_conflict
 from probes.diagnosis.records import DiagnosisRecord
@@ -126,6 +129,7 @@ class Results:
         conflicts: Gradient conflict that belongs to the runs, or for which there is no run, by the
             name of the pair or model.
         trainings: Trained models: SocialFusion, transfer and ablations.
+        audits: What splits share, by task.
     """
 
     records: tuple[RunRecord, ...]
@@ -135,6 +139,7 @@ class Results:
     folders: dict[Key, Path] = field(default_factory=dict)
     conflicts: tuple[Conflict, ...] = ()
     trainings: Trainings = field(default_factory=Trainings)
+    audits: dict[str, AuditRecord] = field(default_factory=dict)
 
 
 def load_results(results: Path) -> Results:
@@ -151,7 +156,7 @@ def load_results(results: Path) -> Results:
         ConfigError: There is no such folder, or no record in it.
         DataError: A record cannot be read, is of another schema, the predictions of a run are
             missing or were changed, or two records describe the same pair, task and rows, or the
-            gradient conflict of the same pair or model.
+            gradient conflict of the same pair or model, or two audits the same task.
     """
     runs = _read_runs(results)
     found: dict[str, list[Analysis]] = {name: [] for name in KINDS}
@@ -189,6 +194,7 @@ def load_results(results: Path) -> Results:
         folders={key: path.parent for key, (path, _) in runs.items()},
         conflicts=tuple(conflicts),
         trainings=trainings,
+        audits=_read_audits(results),
     )
 
 
@@ -276,6 +282,20 @@ def _read_conflicts(results: Path) -> dict[str, Conflict]:
             )
         found[one.name] = (path, one)
     return {name: one for name, (_, one) in sorted(found.items())}
+
+
+def _read_audits(results: Path) -> dict[str, AuditRecord]:
+    """The audits by task, sorted; two of the same are refused."""
+    found: dict[str, tuple[Path, AuditRecord]] = {}
+    for path in _files(results, AUDIT):
+        record = read_audit(path)
+        if record.task in found:
+            raise DataError(
+                f"Expected one audit of {record.task!r}, found two: {found[record.task][0]} and "
+                f"{path}. Move one of them out of the results."
+            )
+        found[record.task] = (path, record)
+    return {task: record for task, (_, record) in sorted(found.items())}
 
 
 def _conflict_misfit(one: ConflictRecord, runs: Iterable[RunRecord]) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from degradation.encoders.registry import get_pair
 from degradation.errors import ConfigError
-from degradation.tasks.registry import on_disk_tasks
 from probes.conflict.records import ConflictRecord
 from probes.diagnosis.records import DiagnosisRecord
 from probes.diagnosis.settings import QUICK
@@ -18,10 +17,12 @@ from probes.questions import CLASS_PROBE, GAZE_PROBE
 from probes.records import Analysis, Comparison, PairCard, RunRecord
 from probes.slices.records import WhereRecord
 from probes.summary import METHOD
+from reports.audits import audit_commands, audit_words
 from reports.formats import count
 from reports.fusion_methods import training_commands, training_methods
 from reports.load import KINDS, Results
 from reports.markdown import code, escape, fenced
+from reports.names import DATA, on_disk, task_option
 from reports.sentences import listed
 from socialfusion.transfer.records import AblationRecord, TransferRecord
 
@@ -43,8 +44,6 @@ AGAIN = (
     "Every record can be made again. What records do not name is taken for the default: blocks, "
     "size and arithmetic of the extraction."
 )
-DATA = "DATA"
-"""Stands for a folder of pictures in a command; a record does not say where they lay."""
 DEFAULT_PROTOCOL = "paired-native-grid v1"
 
 
@@ -62,6 +61,7 @@ def methods_section(results: Results, *, margin: float, alpha: float) -> str:
     said = [
         *_encoders(results.records),
         _rows(results.records),
+        audit_words(results.records, results.audits),
         _probes(results.records),
         _statistics(results.records, margin, alpha),
         training_methods(results.trainings),
@@ -199,7 +199,9 @@ def commands(results: Results) -> Iterator[str]:
         for name in cards
     }
     yield from _features(cards, tasks_of, tokens)
-    for name in sorted({one.task.row_list for one in made} - {""}):
+    yield from audit_commands(results.audits)
+    written = {one.row_list for one in results.audits.values()}
+    for name in sorted({one.task.row_list for one in made} - written - {""}):
         yield f"# The row lists {_plain(name)}: sdiag audit, with --clean {_plain(name)}"
     for command, kind in (("probe", results.records), *_analyses(results)):
         alike: dict[tuple[str, ...], list[str]] = {}
@@ -209,7 +211,7 @@ def commands(results: Results) -> Iterator[str]:
             parts = [*_each("--model", models), *_each("--task", tasks), *options]
             yield shlex.join(["sdiag", command, *parts])
     yield from map(_conflict, measured)
-    yield from training_commands(results.trainings, _named)
+    yield from training_commands(results.trainings, task_option)
 
 
 def _conflict(one: ConflictRecord) -> str:
@@ -217,7 +219,7 @@ def _conflict(one: ConflictRecord) -> str:
     if one.pair is None:
         return f"# Gradient conflict of the model {_plain(one.model)}: sdiag gcd"
     tasks = dict.fromkeys(card.task for card in one.questions)
-    named = [_named(name) for name in tasks]
+    named = [task_option(name) for name in tasks]
     said = {
         "--parameters": one.parameters,
         "--batch-size": one.batch_size,
@@ -234,11 +236,6 @@ def _conflict(one: ConflictRecord) -> str:
     ]
     parts = [*_each("--task", named), *(str(part) for pair in said.items() for part in pair)]
     return shlex.join(["sdiag", "gcd", "--model", one.pair.name, *parts, *flags])
-
-
-def _named(task: str) -> str:
-    """A task with the folder of its data, where it needs one."""
-    return f"{task}={DATA}" if _on_disk(task) else task
 
 
 def _merged(
@@ -285,15 +282,10 @@ def _features(
 
 def _sources(tasks: Sequence[str]) -> Iterator[tuple[str, ...]]:
     """Options that name tasks, all in one command but those with a folder of their own."""
-    if own := [name for name in tasks if not _on_disk(name)]:
+    if own := [name for name in tasks if not on_disk(name)]:
         yield tuple(_each("--task", own))
-    for name in filter(_on_disk, tasks):
+    for name in filter(on_disk, tasks):
         yield ("--task", name, "--data-root", DATA)
-
-
-def _on_disk(task: str) -> bool:
-    """Whether a task reads pictures from a folder that a user names."""
-    return task in on_disk_tasks() or task.startswith("manifest:")
 
 
 def _is_known(card: PairCard) -> bool:

@@ -5,17 +5,24 @@ import re
 from collections.abc import Sequence
 
 from degradation.errors import ConfigError
+from degradation.tasks.registry import on_disk_tasks
 from probes.metrics import resolve
 from probes.records import Comparison, RunRecord, TaskCard
 
 __all__ = [
+    "DATA",
     "PLANTED",
     "file_stem",
     "metric_label",
+    "on_disk",
     "question_labels",
     "reader_label",
+    "task_option",
     "training_step",
 ]
+
+DATA = "DATA"
+"""Stands for a folder of pictures in a command; a record does not say where they lay."""
 
 PLANTED = {
     "identity": "the same weights twice: every delta is exactly 0",
@@ -67,6 +74,16 @@ def question_labels(records: Sequence[RunRecord]) -> dict[tuple[str, str], str]:
         else question
         for task, question in asked
     }
+
+
+def on_disk(task: str) -> bool:
+    """Whether a task reads pictures from a folder that a user names."""
+    return task in on_disk_tasks() or task.startswith("manifest:")
+
+
+def task_option(task: str) -> str:
+    """A task as commands take it, with the folder of its data where it needs one."""
+    return f"{task}={DATA}" if on_disk(task) else task
 
 
 def training_step(pair: str) -> tuple[str, int] | None:

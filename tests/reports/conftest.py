@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from degradation.audit import Exposed, Overlap, SplitCount
+from probes.audits import AuditRecord
 from probes.metrics import GAZE_METRICS, ClassOutcome, GazeOutcome
 from probes.predictions import encode
 from probes.questions import Prediction
@@ -285,5 +287,50 @@ def make_pair() -> Callable[..., None]:
 
     def make(results: Path, pair: str, **deltas: float) -> None:
         write_pair(results, pair, dict.fromkeys(TINY, 0.0) | deltas)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_audit() -> Callable[..., AuditRecord]:
+    """An audit of the rows that `make_run` reads, beside other tasks.
+
+    `make_audit(task, {other: {"file": 3}})` says how many test rows of the task share a file with
+    train of another, or of itself.
+    """
+
+    def make(
+        task: str, found: Mapping[str, Mapping[str, int]] | None = None, **changes: object
+    ) -> AuditRecord:
+        ways = {task: {}} | dict(found or {})
+        rows, digests = {"train": 1500, "test": 1200}, {"train": "c3" * 32, "test": "d4" * 32}
+        whole = {
+            other: {kind: own.get(kind, 0) for kind in ("file", "near", "cluster")}
+            for other, own in ways.items()
+        }
+        fields: dict[str, object] = {
+            "tool_version": "0.1.0",
+            "task": task,
+            "radius": 4,
+            "opened": True,
+            "splits": tuple(
+                SplitCount(other, split, digests[split], n, n, 0, 0)
+                for other in whole
+                for split, n in rows.items()
+            ),
+            "overlaps": tuple(
+                Overlap((task, "test"), (other, "train"), kind, n, 1200, n, 1200, ())
+                for other, own in whole.items()
+                for kind, n in own.items()
+            ),
+            "exposed": tuple(
+                Exposed((task, "test"), other, sum(own.values()), 1200, own)
+                for other, own in whole.items()
+            ),
+            "implied": (),
+            "row_list": "",
+            "kept": {},
+        }
+        return AuditRecord(**(fields | changes))
 
     return make

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from probes.audits import AuditRecord
 from probes.records import RunRecord
 from probes.statistics.pilot import pilot_rows
 from reports.cautions import cautions
@@ -16,9 +17,11 @@ def runs(one_pair: Path) -> list[RunRecord]:
     return list(read_records(one_pair))
 
 
-def said(runs: list[RunRecord], margin: float = 2.0) -> list[str]:
+def said(
+    runs: list[RunRecord], audits: dict[str, AuditRecord] | None = None, *, margin: float = 2.0
+) -> list[str]:
     cells = judged_cells(runs, margin=margin, alpha=0.05)
-    return cautions(cells, runs, margin=margin, alpha=0.05)
+    return cautions(cells, runs, audits or {}, margin=margin, alpha=0.05)
 
 
 def with_task(run: RunRecord, **fields: object) -> RunRecord:
@@ -54,7 +57,7 @@ def test_splits_that_nobody_audited_are_named_but_not_rendered_ones(runs: list[R
     run = next(run for run in runs if run.task.name == "scenes-expression")
     (line,) = said([with_task(run, name="manifest:a.csv")])
     assert "`manifest:a.csv` were audited" in line
-    assert "`sdiag audit --clean NAME`" in line
+    assert "`sdiag audit --task manifest:a.csv=DATA --clean NAME`" in line
     assert said([with_task(run, name="pisc-domain", row_list="joint")]) == []
 
 
