@@ -25,13 +25,15 @@ from probes.summary import summarise
 from socialfusion.heatmap import heatmap_probabilities
 from socialfusion.learner import Learner, QuestionBatch
 from socialfusion.place import Place
-from socialfusion.records import PROBE, Generated
+from socialfusion.records import PROBE, Generated, WrittenAnswer
 from socialfusion.samples import QuestionSamples
 
 __all__ = ["generated", "look", "metrics_of", "predict", "prior", "scored"]
 
 GAZE_CELLS = (16, 16)
 """Cells of a gaze map in the predictions file."""
+EXAMPLES = 8
+"""Written answers that a record shows."""
 
 Answer = TypeVar("Answer")
 Rows = Int64[np.ndarray, " k"]
@@ -241,10 +243,21 @@ def generated(
     labels = samples.task.table.labels[samples.question.name][rows]
     right = [text == answers[label] for text, label in zip(texts, labels.tolist(), strict=True)]
     prediction = predict(model, samples, rows, place, batch_size=batch_size)
+    none = [text not in answers for text in texts]
+    # Sorting is stable: rows of a kind stay in their order.
+    shown = sorted(range(len(rows)), key=lambda i: (not none[i], right[i]))[:EXAMPLES]
     return Generated(
         question=samples.label,
         accuracy=100 * float(np.mean(right)),
         scored=100 * float((prediction.outcome.predicted == labels).mean()),
-        other=100 * float(np.mean([text not in answers for text in texts])),
+        other=100 * float(np.mean(none)),
         n=len(rows),
+        examples=tuple(
+            WrittenAnswer(
+                row=str(samples.task.table.ids[rows[i]]),
+                right=answers[labels[i]],
+                text=texts[i],
+            )
+            for i in shown
+        ),
     )

@@ -33,6 +33,7 @@ __all__ = [
     "Stop",
     "Trained",
     "ValidationPoint",
+    "WrittenAnswer",
     "read_fusion",
     "read_fusion_predictions",
     "run_folder",
@@ -211,6 +212,15 @@ class Score(Record):
     signature: str
 
 
+class WrittenAnswer(Record):
+    """What was written about one row."""
+
+    row: str
+    """Its id."""
+    right: str
+    text: str
+
+
 class Generated(Record):
     """Free generation against scoring, on the same rows of a class question."""
 
@@ -222,6 +232,8 @@ class Generated(Record):
     other: float
     """Share of rows, in points, whose text is no answer at all."""
     n: int
+    examples: tuple[WrittenAnswer, ...] = ()
+    """A few rows: texts that are no answer first, then wrong answers, then right ones."""
 
 
 class FrozenDigests(Record):

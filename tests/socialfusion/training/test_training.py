@@ -32,6 +32,8 @@ def test_what_tokens_say_is_learned_and_recorded(train, tmp_path) -> None:
     assert (record.steps_run, record.stops[LOOKING].reason) == (24, "budget used up")
     (written,) = record.generated
     assert (written.accuracy, written.scored, written.other) == (100, 100, 0)
+    assert len(written.examples) == 8
+    assert all(one.text == one.right for one in written.examples)
     assert record.frozen.language_model_before == record.frozen.language_model_after
     assert record.frozen.encoder_before == record.encoder.digest == "digest of pre"
     assert set(record.trained.parameters) == {"connector", "boxes", "lora"}
