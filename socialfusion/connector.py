@@ -3,15 +3,13 @@
 Linear layers with GELU between them and none at the end, as in LLaVA 1.5 (arXiv 2310.03744).
 """
 
-import math
 from itertools import pairwise
 
-import torch
 from torch import nn
 
 from degradation.errors import ConfigError
 
-__all__ = ["connector", "initialise_linear"]
+__all__ = ["connector"]
 
 
 def connector(wide: int, hidden: int, narrow: int, *, depth: int) -> nn.Sequential:
@@ -36,14 +34,3 @@ def connector(wide: int, hidden: int, narrow: int, *, depth: int) -> nn.Sequenti
     for first, second in pairwise(widths):
         layers += [nn.Linear(first, second), nn.GELU()]
     return nn.Sequential(*layers[:-1])
-
-
-@torch.no_grad()
-def initialise_linear(module: nn.Module, *, generator: torch.Generator) -> None:
-    """Draw all linear layers of a module as torch does: uniform within 1 / sqrt(inputs)."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            bound = 1 / math.sqrt(layer.in_features)
-            layer.weight.uniform_(-bound, bound, generator=generator)
-            if layer.bias is not None:
-                layer.bias.uniform_(-bound, bound, generator=generator)

@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PreTrainedModel
 
 from degradation.errors import ConfigError, WeightsError
-from probes.statistics.bootstrap import stream
 from socialfusion.batch import Batch
 from socialfusion.boxes import BoxVectors
 from socialfusion.config import SocialFusionConfig
-from socialfusion.connector import connector, initialise_linear
+from socialfusion.connector import connector
+from socialfusion.drawing import draw_adapters, initialise_linear, named_generator
 from socialfusion.frozen import combined, frozen_digests
 from socialfusion.heatmap import GazeHead, heatmap_loss, target_maps
 from socialfusion.language import Language, load_language
 from socialfusion.lora import lora_config, with_adapters
-from socialfusion.questions import Question
+from socialfusion.questions import Question, absent, check_asked
 from socialfusion.scoring import Tree, attention_mask, likelihoods, positions
 from socialfusion.wording import Wording, word_question
 
@@ -140,12 +140,7 @@ class SocialFusion(PreTrainedModel):
             self.boxes.initialise(generator=_generator(seed, "boxes"))
         if self.heatmap is not None:
             self.heatmap.initialise(generator=_generator(seed, "heatmap"))
-        generator = _generator(seed, "lora")
-        for name, module in self.language_model.named_modules():
-            if name.endswith(".lora_A.default"):
-                initialise_linear(module, generator=generator)
-            elif name.endswith(".lora_B.default"):
-                nn.init.zeros_(module.weight)
+        draw_adapters(self.language_model, generator=_generator(seed, "lora"))
 
     def _check_trained(self) -> None:
         """Refuse to train anything but connector, boxes, heatmap and adapters."""
@@ -172,12 +167,12 @@ class SocialFusion(PreTrainedModel):
         wording = self._wording(batch.question)
         if batch.question.kind == "gaze":
             if batch.points is None:
-                raise _absent("points", batch.question)
+                raise absent("points", batch.question)
             logits = self.heatmaps(batch)
             target = target_maps(batch.points.float(), self.config.heatmap_size)
             return self.config.heatmap_weight * heatmap_loss(logits, target)
         if batch.labels is None:
-            raise _absent("labels", batch.question)
+            raise absent("labels", batch.question)
         device = batch.tokens.device
         ids = wording.table(self.pad).to(device)[batch.labels]
         length = wording.lengths().to(device)[batch.labels]
@@ -250,11 +245,7 @@ class SocialFusion(PreTrainedModel):
         return [text.strip() for text in texts]
 
     def _wording(self, question: Question) -> Wording:
-        if self.questions.get(question.label) != question:
-            raise ConfigError(
-                f"This model answers {', '.join(self.questions)}, but was asked {question.label} "
-                "or the same in other words. Ask one of its own questions (`model.questions`)."
-            )
+        check_asked(question, self.questions)
         return self.wordings[question.label]
 
     def _prefix(self, batch: Batch) -> Float[Tensor, "b p d"]:
@@ -327,15 +318,7 @@ class SocialFusion(PreTrainedModel):
 
 
 def _generator(seed: int, name: str) -> torch.Generator:
-    return torch.Generator().manual_seed(
-        int(stream(seed, f"socialfusion/{name}").integers(2**63 - 1))
-    )
-
-
-def _absent(what: str, question: Question) -> ConfigError:
-    return ConfigError(
-        f"Expected {what} in a batch of {question.label}, found none: its loss needs them."
-    )
+    return named_generator(seed, f"socialfusion/{name}")
 
 
 def _check_lengths(

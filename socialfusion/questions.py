@@ -16,7 +16,15 @@ from transformers import PreTrainedTokenizerBase
 from degradation.errors import ConfigError
 from degradation.tasks.task import TaskSpec
 
-__all__ = ["GAZE", "PROMPTS", "Question", "questions_of", "read_prompts"]
+__all__ = [
+    "GAZE",
+    "PROMPTS",
+    "Question",
+    "absent",
+    "check_asked",
+    "questions_of",
+    "read_prompts",
+]
 
 GAZE = "gaze"
 """The name of the question of a gaze task."""
@@ -86,6 +94,30 @@ class Question:
                 f"Expected the fields of a question, found {', '.join(fields) or 'none'}. Is the "
                 "configuration of another version? Train anew, or take the version that wrote it."
             ) from error
+
+
+def check_asked(question: Question, known: Mapping[str, Question]) -> None:
+    """Refuse a question that a model was not made for.
+
+    Args:
+        question: What is asked.
+        known: The model's own questions, by label.
+
+    Raises:
+        ConfigError: It is none of these, or the same in other words.
+    """
+    if known.get(question.label) != question:
+        raise ConfigError(
+            f"This model answers {', '.join(known)}, but was asked {question.label} or the same in "
+            "other words. Ask one of its own questions (`model.questions`)."
+        )
+
+
+def absent(what: str, question: Question) -> ConfigError:
+    """The error of a batch without what the loss of a question needs."""
+    return ConfigError(
+        f"Expected {what} in a batch of {question.label}, found none: its loss needs them."
+    )
 
 
 def questions_of(

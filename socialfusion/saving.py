@@ -13,20 +13,18 @@ import json
 import os
 from pathlib import Path
 
-from peft import load_peft_weights, set_peft_model_state_dict
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import nn
 
 from degradation.errors import ConfigError, WeightsError
 from socialfusion.config import SocialFusionConfig
 from socialfusion.model import SocialFusion, build
+from socialfusion.weight_files import ADAPTER, ADAPTER_WEIGHTS, adapters, fill
 
 __all__ = ["ENCODER", "MANIFEST", "load", "save", "trained_manifest"]
 
-WEIGHTS, ADAPTER, TOKENIZER, MANIFEST = "model.safetensors", "adapter", "tokenizer", "trained.json"
+WEIGHTS, TOKENIZER, MANIFEST = "model.safetensors", "tokenizer", "trained.json"
 ENCODER = "encoder.safetensors"
-_LANGUAGE = "language_model."
 
 
 def trained_manifest(model: SocialFusion) -> dict[str, object]:
@@ -55,7 +53,8 @@ def save(model: SocialFusion, folder: str | os.PathLike[str]) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     model.config.save_pretrained(folder)
-    save_file(_own(model), folder / WEIGHTS, metadata={"format": "pt"})
+    own = {name: one.detach().cpu().contiguous() for name, one in _own(model).items()}
+    save_file(own, folder / WEIGHTS, metadata={"format": "pt"})
     # Without False peft asks the hub whether the vocabulary grew.
     model.language_model.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
     model.tokenizer.save_pretrained(str(folder / TOKENIZER))
@@ -86,7 +85,7 @@ def load(
         for name in (
             "config.json",
             WEIGHTS,
-            f"{ADAPTER}/adapter_model.safetensors",
+            ADAPTER_WEIGHTS,
             *((ENCODER,) if with_encoder else ()),
         )
         if not (folder / name).is_file()
@@ -119,41 +118,15 @@ def load(
     if language_model is not None:
         config.language_model = language_model
     model = build(config, seed=0)
-    try:
-        own = load_file(folder / WEIGHTS)
-        adapter = load_peft_weights(str(folder / ADAPTER), device="cpu")
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"Expected weights in {folder}, but they are damaged: {error}. Take another checkpoint."
-        ) from error
-    _fits(folder, {name: one.shape for name, one in _own(model).items()}, own)
-    model.load_state_dict(own, strict=False)
-    wanted = {
-        name.removeprefix(_LANGUAGE).replace(".default.", "."): one.shape
-        for name, one in model.trained_parameters().items()
-        if name.startswith(_LANGUAGE)
-    }
-    _fits(folder / ADAPTER, wanted, adapter)
-    set_peft_model_state_dict(model.language_model, adapter)
+    fill(_own(model), folder / WEIGHTS)
+    fill(adapters(model.language_model), folder / ADAPTER_WEIGHTS)
     return model.eval()
 
 
-def _own(model: SocialFusion) -> dict[str, Tensor]:
+def _own(model: SocialFusion) -> dict[str, nn.Parameter]:
     """All that is trained outside the language model."""
     return {
-        name: one.detach().cpu().contiguous()
+        name: one
         for name, one in model.trained_parameters().items()
-        if not name.startswith(_LANGUAGE)
+        if not name.startswith("language_model.")
     }
-
-
-def _fits(folder: Path, wanted: dict, found: dict[str, Tensor]) -> None:
-    """Check that weights are those that the model has, in name and shape."""
-    for name in sorted({*wanted, *found}):
-        expected = tuple(wanted[name]) if name in wanted else "nothing"
-        there = tuple(found[name].shape) if name in found else "nothing"
-        if expected != there:
-            raise WeightsError(
-                f"Expected {name} of {expected} in {folder}, found {there}. The folder's parts "
-                "are not of one model: take another checkpoint."
-            )

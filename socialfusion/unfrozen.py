@@ -11,15 +11,14 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float, Float32
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from degradation.encoders.encoder import Encoder
 from degradation.encoders.frozen import FrozenEncoder
 from degradation.encoders.planted import PlantedEncoder
 from degradation.encoders.registry import load_encoder
-from degradation.errors import ConfigError, WeightsError
+from degradation.errors import ConfigError
 from socialfusion.batch import Batch
 from socialfusion.config import check_encoder
 from socialfusion.frozen import combined, frozen_digests
@@ -27,6 +26,7 @@ from socialfusion.model import SocialFusion
 from socialfusion.pixels import PixelBatch
 from socialfusion.questions import Question
 from socialfusion.saving import ENCODER, MANIFEST, load, trained_manifest
+from socialfusion.weight_files import fill
 
 __all__ = ["Unfrozen", "load_unfrozen"]
 
@@ -132,27 +132,7 @@ class Unfrozen(nn.Module):
         Raises:
             WeightsError: They are damaged, or those of other blocks or another encoder.
         """
-        path = Path(folder) / ENCODER
-        try:
-            stored = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise WeightsError(
-                f"Expected the weights of a trained encoder in {path}, but they cannot be read: "
-                f"{error}. Take another checkpoint."
-            ) from error
-        for name in sorted({*self._tower, *stored}):
-            wanted, found = (
-                tuple(one[name].shape) if name in one else "nothing"
-                for one in (self._tower, stored)
-            )
-            if wanted != found:
-                raise WeightsError(
-                    f"Expected {name} of {wanted} in {path}, found {found}. These weights are not "
-                    "of this encoder up to the block that is read: take another checkpoint."
-                )
-        with torch.no_grad():
-            for name, one in self._tower.items():
-                one.copy_(stored[name])
+        fill(self._tower, Path(folder) / ENCODER)
 
 
 def load_unfrozen(folder: str | os.PathLike[str], *, language_model: str | None = None) -> Unfrozen:

@@ -19,11 +19,10 @@ from transformers import (
 
 from degradation.errors import ConfigError, WeightsError
 from probes.gaze_metrics import LITERATURE_GRID, gaussian_maps
-from probes.statistics.bootstrap import stream
-from socialfusion.connector import initialise_linear
+from socialfusion.drawing import draw_adapters, named_generator
 from socialfusion.frozen import combined, frozen_digests
 from socialfusion.lora import lora_config, with_adapters
-from socialfusion.questions import Question
+from socialfusion.questions import Question, absent, check_asked
 from socialfusion.scoring import Tree, attention_mask, likelihoods, positions
 from socialfusion.vlm.batch import PictureBatch
 from socialfusion.vlm.config import VlmConfig
@@ -124,13 +123,8 @@ class Vlm(nn.Module):
 
     def initialise(self, *, seed: int) -> None:
         """Draw the adapters, which start without effect."""
-        number = int(stream(seed, "socialfusion/vlm/lora").integers(2**63 - 1))
-        generator = torch.Generator().manual_seed(number)
-        for name, module in self.language_model.named_modules():
-            if name.endswith(".lora_A.default"):
-                initialise_linear(module, generator=generator)
-            elif name.endswith(".lora_B.default"):
-                nn.init.zeros_(module.weight)
+        generator = named_generator(seed, "socialfusion/vlm/lora")
+        draw_adapters(self.language_model, generator=generator)
 
     # ------------------------------------------------------------------ what it computes
 
@@ -146,7 +140,7 @@ class Vlm(nn.Module):
         if batch.question.kind == "gaze":
             ids, length = self._point_answers(batch)
         elif batch.labels is None:
-            raise _absent("labels", batch.question)
+            raise absent("labels", batch.question)
         else:
             ids = wording.table(self.pad)[batch.labels.cpu()]
             length = wording.lengths()[batch.labels.cpu()]
@@ -270,11 +264,7 @@ class Vlm(nn.Module):
     # ------------------------------------------------------------------ what it is asked
 
     def _wording(self, question: Question) -> Wording:
-        if self.questions.get(question.label) != question:
-            raise ConfigError(
-                f"This model answers {', '.join(self.questions)}, but was asked {question.label} "
-                "or the same in other words. Ask one of its own questions (`model.questions`)."
-            )
+        check_asked(question, self.questions)
         return self.wordings[question.label]
 
     def _read(self, batch: PictureBatch) -> Sequences:
@@ -302,10 +292,10 @@ class Vlm(nn.Module):
     def _point_answers(self, batch: PictureBatch) -> tuple[Int64[Tensor, "b a"], Tensor]:
         """The right points in words, filled up on the right, and their lengths."""
         if batch.points is None:
-            raise _absent("points", batch.question)
+            raise absent("points", batch.question)
         means = batch.points.double().nanmean(dim=1).cpu()
         if means.isnan().any():
-            raise _absent("a point in every sample", batch.question)
+            raise absent("a point in every sample", batch.question)
         rows = [
             [*self._tokens(point_text(one)), self.tokenizer.eos_token_id] for one in means.tolist()
         ]
@@ -320,9 +310,3 @@ class Vlm(nn.Module):
         from socialfusion.vlm.saving import save_vlm
 
         save_vlm(self, folder)
-
-
-def _absent(what: str, question: Question) -> ConfigError:
-    return ConfigError(
-        f"Expected {what} in a batch of {question.label}, found none: its loss needs them."
-    )

@@ -12,20 +12,19 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from peft import load_peft_weights, set_peft_model_state_dict
 from pydantic import ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from degradation.errors import ConfigError, WeightsError
 from socialfusion.vlm.config import VlmConfig
+from socialfusion.weight_files import ADAPTER, ADAPTER_WEIGHTS, adapters, fill
 
 if TYPE_CHECKING:
     from socialfusion.vlm.model import Vlm
 
 __all__ = ["load_vlm", "save_vlm"]
 
-CONFIG, ADAPTER, VISION, TOKENIZER = "vlm.json", "adapter", "vision.safetensors", "tokenizer"
+CONFIG, VISION, TOKENIZER = "vlm.json", "vision.safetensors", "tokenizer"
 MANIFEST = "trained.json"
 
 
@@ -76,16 +75,7 @@ def load_vlm(folder: str | os.PathLike[str], *, model: str | None = None) -> "Vl
     if model is not None:
         config = config.model_copy(update={"model": model})
     built = build_vlm(config, seed=0)
-    try:
-        adapter = load_peft_weights(str(folder / ADAPTER), device="cpu")
-        found = set_peft_model_state_dict(built.language_model, adapter)
-        if odd := [*found.unexpected_keys, *(n for n in found.missing_keys if ".lora_" in n)]:
-            raise ValueError(f"{odd[0]} does not fit")
-        if config.train_vision:
-            built.base.model.visual.load_state_dict(load_file(folder / VISION), strict=True)
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        first = str(error).splitlines()[0]
-        raise WeightsError(
-            f"Expected weights in {folder}, but they are damaged: {first}. Take another checkpoint."
-        ) from error
+    fill(adapters(built.language_model), folder / ADAPTER_WEIGHTS)
+    if config.train_vision:
+        fill(built.base.model.visual.state_dict(), folder / VISION)
     return built.eval()

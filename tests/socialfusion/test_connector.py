@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional
 
 from degradation.errors import ConfigError
-from socialfusion.connector import connector, initialise_linear
+from socialfusion.connector import connector
+from socialfusion.drawing import initialise_linear
 
 
 def test_layers_have_gelu_between_them_and_none_at_the_end() -> None:
