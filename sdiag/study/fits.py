@@ -2,6 +2,7 @@
 
 | stage | what is there is kept if |
 |---|---|
+| audit | every task has a record of this version, with the rows as they are read now, of the same tasks and settings, and the row lists asked for are there |
 | extract | every split has a complete cache of this pair's encoders, by name, with the rows as they are read now, the same protocol, arithmetic, and at least the blocks asked for |
 | probe, diagnose, drift, where | the record is of this version, these rows, weights and settings |
 | slices | it was made from the predictions that the run has now |
@@ -18,6 +19,8 @@ from typing import Any
 
 from degradation.cache import PairEntry, open_features, pairs
 from degradation.errors import CacheError, DataError, SdiagError
+from degradation.row_lists import row_list_path
+from probes.audits import audit_path, read_audit
 from probes.cards import pair_card, tool_version
 from probes.conflict.records import ConflictRecord, read_conflict
 from probes.diagnosis.records import DiagnosisRecord
@@ -29,9 +32,10 @@ from probes.runs import RECORD, read_analysis, read_run
 from probes.slices.records import SlicesRecord, WhereRecord
 from probes.table import open_pair
 from sdiag.study.encoders import StudyPair
-from sdiag.study.schema import Diagnose, Drift, Gcd, Probe, Study, Where
+from sdiag.study.schema import Audit, Diagnose, Drift, Gcd, Probe, Study, Where
 
 __all__ = [
+    "audit_fits",
     "cached_features",
     "cached_splits",
     "conflict_fits",
@@ -48,6 +52,40 @@ NOT_THERE = "not there"
 def cached_splits(cache: Path, pair: str, task: str) -> dict[str, PairEntry]:
     """The entries of a pair on a task, by split."""
     return {one.split: one for one in pairs(cache) if (one.pair, one.task) == (pair, task)}
+
+
+def audit_fits(
+    cache: Path, results: Path, rows: Mapping[str, Mapping[str, str | None]], asked: Audit
+) -> str:
+    """What keeps the audit on record from being that of a study; empty if nothing does.
+
+    Args:
+        cache: Root of all caches, where row lists are.
+        results: Folder of the records.
+        rows: Digest of the rows of each task and split, as they are read now; None where the data
+            are not on this machine.
+        asked: How to audit.
+    """
+    for task, digests in rows.items():
+        path = audit_path(results, task)
+        if not path.exists():
+            return NOT_THERE
+        try:
+            record = read_audit(path)
+        except DataError:
+            return "cannot be read"
+        there = record.digests(task)
+        lists = [row_list_path(cache, asked.clean, task, one) for one in digests if asked.clean]
+        if why := _differs(
+            version=(record.tool_version, tool_version()),
+            tasks=(record.tasks, set(rows)),
+            rows=(there, {split: one or there.get(split) for split, one in digests.items()}),
+            radius=(record.radius, asked.radius),
+            reading=(record.opened, not asked.by_name),
+            row_lists=(record.row_list == asked.clean and all(p.is_file() for p in lists), True),
+        ):
+            return why
+    return ""
 
 
 def cached_features(

@@ -1,7 +1,7 @@
 """What a study file may say. Unknown keys are refused; every default is written out here.
 
 A stage runs if its table is there: `[probe]` alone probes with the defaults. Only `[extract]` runs
-without being named, since all others read what it leaves.
+without being named, since all others but `[audit]` read what it leaves.
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 __all__ = [
     "STAGES",
     "Ablate",
+    "Audit",
     "Diagnose",
     "Drift",
     "Extract",
@@ -35,7 +36,7 @@ Changes = dict[str, str | int | float | bool]
 """Settings of a SocialFusion run by name, in place of its defaults."""
 
 STAGES = (
-    "extract", "probe", "diagnose", "drift", "slices", "where", "gcd", "train", "transfer",
+    "audit", "extract", "probe", "diagnose", "drift", "slices", "where", "gcd", "train", "transfer",
     "ablate", "report",
 )  # fmt: skip
 """In the order in which they run."""
@@ -86,6 +87,15 @@ class TaskChoice(Table):
     name: str
     data_root: Path | None = None
     """Relative to the study's file."""
+
+
+class Audit(Table):
+    """Leaks between splits, within and across tasks; the options of `sdiag audit`."""
+
+    radius: Annotated[int, Field(ge=0, le=16)] = 4
+    by_name: bool = False
+    clean: str = ""
+    """Name of the row lists to write; that of `rows` for a study on rows without leaks."""
 
 
 class Extract(Table):
@@ -215,6 +225,7 @@ class Study(Table):
     needs: Needs | None = None
     pair: tuple[PairChoice, ...] = Field(min_length=1)
     task: tuple[TaskChoice, ...] = Field(min_length=1)
+    audit: Audit | None = None
     extract: Extract = Extract()
     probe: Probe | None = None
     diagnose: Diagnose | None = None

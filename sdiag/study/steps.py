@@ -1,6 +1,6 @@
 """The steps of a study about encoders: what each is, whether it is there, and how it is done."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -19,13 +19,18 @@ from probes.folders import record_folder
 from probes.run import probe_pair
 from probes.slices.run import slice_run
 from probes.slices.where import where_pair
+from sdiag.commands.audit import audit_rows
 from sdiag.commands.extract import extract_pairs
-from sdiag.study import fits
+from sdiag.study import analyses, fits
 from sdiag.study.costs import Cost, conflict_cost, extraction_cost
 from sdiag.study.encoders import StudyPair
+from sdiag.study.schema import Audit
 from sdiag.study.world import World
 
-__all__ = ["Step", "encoder_steps", "extraction_key"]
+__all__ = ["Step", "encoder_steps", "extraction_key", "rows_keys"]
+
+TOGETHER = "all tasks"
+"""What an audit is of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +64,17 @@ def extraction_key(pair: str, task: str) -> str:
     return f"extract {pair} on {task}"
 
 
+def rows_keys(world: World) -> tuple[str, ...]:
+    """The key of the step that writes the row lists of the study; none if it writes none."""
+    study = world.study
+    own = study.audit is not None and study.rows and study.audit.clean == study.rows
+    return (f"audit {TOGETHER}",) if own else ()
+
+
 def encoder_steps(world: World) -> Iterator[Step]:
-    """Stages from extraction to gradient conflict, in order."""
+    """Stages from the audit to gradient conflict, in order."""
+    if world.study.audit is not None:
+        yield _audit(world, world.study.audit)
     for pair in world.pairs:
         for task in world.tasks:
             yield _extraction(world, pair, task)
@@ -76,12 +90,7 @@ def _extraction(world: World, pair: StudyPair, task: str) -> Step:
     study, asked = world.study, world.study.extract
 
     def differs() -> str:
-        try:
-            digests = world.rows(task).digests
-        except SdiagError:
-            digests = dict.fromkeys(fits.cached_splits(world.cache, pair.name, task))
-            if not digests:  # neither data nor features
-                raise
+        digests = _digests(world, task, [pair])
         return fits.cached_features(world.cache, pair, task, digests, study)
 
     return Step(
@@ -105,7 +114,47 @@ def _extraction(world: World, pair: StudyPair, task: str) -> Step:
             compute_dtype=getattr(torch, asked.precision),
             ranks=ALONE,
         ),
-        cost=lambda: extraction_cost(pair, world.rows(task)),
+        cost=lambda: extraction_cost(pair, task, world.rows(task)),
+    )
+
+
+def _digests(world: World, task: str, pairs: Sequence[StudyPair]) -> Mapping[str, str | None]:
+    """Digest of the rows of each split; None for each that has features, where the data are away.
+
+    Raises:
+        SdiagError: There are neither data nor features.
+    """
+    try:
+        return world.rows(task).digests
+    except SdiagError:
+        cached = [split for p in pairs for split in fits.cached_splits(world.cache, p.name, task)]
+        if not cached:
+            raise
+        return dict.fromkeys(cached)
+
+
+def _audit(world: World, asked: Audit) -> Step:
+    """Leaks between the splits of all tasks together."""
+
+    def differs() -> str:
+        digests = {task: _digests(world, task, world.pairs) for task in world.tasks}
+        return fits.audit_fits(world.cache, world.results, digests, asked)
+
+    return Step(
+        stage="audit",
+        subject=TOGETHER,
+        differs=differs,
+        run=lambda: audit_rows(
+            world.roots,
+            cache=world.cache,
+            results=world.results,
+            radius=asked.radius,
+            open_pictures=not asked.by_name,
+            clean=asked.clean,
+        ),
+        cost=lambda: Cost(
+            0 if asked.by_name else sum(world.rows(task).rows for task in world.tasks)
+        ),
     )
 
 
@@ -113,8 +162,13 @@ def _analyses(world: World, pair: StudyPair, task: str) -> Iterator[Step]:
     """Everything that reads one pair on one task."""
     study, cache, results = world.study, world.cache, world.results
     subject, folder = f"{pair.name} on {task}", world.folder(pair.name, task)
-    step = partial(Step, subject=subject, needs=(extraction_key(pair.name, task),))
+    needs = (*rows_keys(world), extraction_key(pair.name, task))
+    step = partial(Step, subject=subject, needs=needs)
     shared = {"results": results, "seed": study.seed, "row_list": study.rows}
+
+    def priced(cost: Callable[..., Cost], *asked: object) -> Callable[[], Cost]:
+        return lambda: cost(pair, world.task(task).spec, world.rows(task), *asked)
+
     if (probe := study.probe) is not None:
         yield step(
             stage="probe",
@@ -123,6 +177,7 @@ def _analyses(world: World, pair: StudyPair, task: str) -> Iterator[Step]:
                 cache, task, pair.name, **shared, blocks=probe.blocks, draws=probe.draws,
                 arms=probe.arms, curve=probe.curve, refits=probe.refits, device=study.device,
             ),
+            cost=priced(analyses.probe_cost, probe),
         )  # fmt: skip
     if (diagnose := study.diagnose) is not None:
         yield step(
@@ -132,6 +187,7 @@ def _analyses(world: World, pair: StudyPair, task: str) -> Iterator[Step]:
                 cache, task, pair.name, **shared, blocks=diagnose.blocks, draws=diagnose.draws,
                 margin=study.margin, settings=QUICK if diagnose.quick else FULL,
             ),
+            cost=priced(analyses.diagnosis_cost, diagnose),
         )  # fmt: skip
     if (drift := study.drift) is not None:
         settings = DriftSettings(row_cap=drift.row_cap, shuffles=drift.shuffles, seed=study.seed)
@@ -142,6 +198,7 @@ def _analyses(world: World, pair: StudyPair, task: str) -> Iterator[Step]:
                 cache, task, pair.name, results=results, blocks=drift.blocks, split=drift.split,
                 settings=settings, row_list=study.rows,
             ),
+            cost=priced(analyses.drift_cost, drift),
         )  # fmt: skip
     if study.slices is not None:
         yield Step(
@@ -150,12 +207,14 @@ def _analyses(world: World, pair: StudyPair, task: str) -> Iterator[Step]:
             needs=(f"probe {subject}",),
             differs=lambda: fits.slices_fit(cache, folder, study),
             run=lambda: slice_run(cache, folder),
+            cost=priced(analyses.slices_cost, probe),
         )
     if (where := study.where) is not None and _has_classes(world, task):
         yield step(
             stage="where",
             differs=lambda: fits.where_fits(cache, folder, where, study),
             run=lambda: where_pair(cache, task, pair.name, **shared, each=where.tokens),
+            cost=priced(analyses.where_cost, where),
         )
 
 
@@ -187,7 +246,7 @@ def _conflict(world: World, pair: StudyPair) -> Step:
     return Step(
         stage="gcd",
         subject=pair.name,
-        needs=tuple(extraction_key(pair.name, task) for task in world.tasks),
+        needs=(*rows_keys(world), *(extraction_key(pair.name, task) for task in world.tasks)),
         differs=lambda: fits.conflict_fits(world.cache, folder, asked, set(world.tasks), study),
         run=lambda: conflict_pair(
             world.cache,
@@ -198,5 +257,5 @@ def _conflict(world: World, pair: StudyPair) -> Step:
             weights=world.weights,
             offline=world.offline,
         ),
-        cost=lambda: conflict_cost(pair, asked, [world.rows(name) for name in world.tasks]),
+        cost=lambda: conflict_cost(pair, asked, {name: world.rows(name) for name in world.tasks}),
     )

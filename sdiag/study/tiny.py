@@ -4,6 +4,7 @@ from typing import TypeVar
 
 from sdiag.study.schema import (
     Ablate,
+    Audit,
     Diagnose,
     Fusion,
     Gcd,
@@ -56,6 +57,7 @@ def tiny_version(study: Study) -> Study:
             "needs": None,
             "pair": (PairChoice(model="tiny"),),
             "task": tuple(TaskChoice(name=name) for name in names),
+            "audit": study.audit and Audit(by_name=True),
             "extract": type(study.extract)(),
             "probe": study.probe and Probe(draws=200, refits=0),
             "diagnose": study.diagnose and Diagnose(quick=True, draws=200),

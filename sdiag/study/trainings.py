@@ -10,10 +10,11 @@ from reports.report import write_report
 from sdiag.commands.against import compare
 from sdiag.commands.trainings import checker, question_counts, trainer
 from sdiag.commands.transfer import record_name
-from sdiag.study.costs import Cost, training_cost
+from sdiag.study.analyses import report_cost
+from sdiag.study.costs import Clock, Cost, training_cost
 from sdiag.study.encoders import StudyPair
 from sdiag.study.schema import Ablate, Fusion, Transfer
-from sdiag.study.steps import Step, extraction_key
+from sdiag.study.steps import Step, extraction_key, rows_keys
 from sdiag.study.world import World
 from socialfusion.defaults import default_settings
 from socialfusion.records import FusionSettings, read_fusion, run_folder
@@ -65,7 +66,7 @@ def training_steps(world: World) -> Iterator[Step]:
 
 
 def _needs(world: World, pair: StudyPair, settings: FusionSettings) -> tuple[str, ...]:
-    return tuple(extraction_key(pair.name, task) for task in settings.tasks)
+    return (*rows_keys(world), *(extraction_key(pair.name, task) for task in settings.tasks))
 
 
 def _missing(world: World, runs: Sequence[PlannedRun]) -> list[PlannedRun]:
@@ -259,6 +260,8 @@ def _against(world: World, pair: StudyPair, side: str) -> Step:
         needs=(f"gcd {pair.name}", f"transfer {pair.name}:{side}"),
         differs=differs,
         run=run,
+        # Correlations of a few numbers: about as long as one comparison.
+        cost=lambda: Cost(work={Clock("tally"): 1000.0}),
     )
 
 
@@ -279,4 +282,16 @@ def _report(world: World) -> Step:
         subject=str(out),
         differs=differs,
         run=lambda: write_report(world.results, out, margin=world.study.margin, command=command),
+        cost=lambda: report_cost(_records(world)),
     )
+
+
+def _records(world: World) -> dict[str, int]:
+    """How many records of each kind a study has when it is done."""
+    study, pairs = world.study, len(world.pairs)
+    each = {"probe", "diagnose", "drift", "slices", "where"}
+    found = {name: pairs * len(world.tasks) for name in each if getattr(study, name) is not None}
+    fusion = [one for one in (study.train, study.transfer, *study.ablate) if one is not None]
+    found["gcd"] = pairs * (study.gcd is not None)
+    found["fusion"] = pairs * sum(len(one.sides) for one in fusion)
+    return found
