@@ -1,7 +1,6 @@
 """Two runs side by side as text for a terminal."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
@@ -14,9 +13,11 @@ from reports.transfer_words import question_words
 __all__ = ["comparison_text"]
 
 MOST, NAMED = 40, 3
-"""Rows of a table of what is only shown, and names in a list; --json has all."""
-Row = TypeVar("Row", TrainingChange, Shown)
-
+"""Rows of a table, from which on only what is certain is told, and names in a list."""SCORES = "Scores in points; a change is second minus first, negative = worse, for errors too:"
+TRAINED = (
+    "Trained models on the test rows, in points, negative = worse; what another training seed would "
+    "change is not in the intervals:"
+)
 HEADINGS: dict[Kind, str] = {
     "diagnosis": "Diagnoses, with what is left in % of what was read above chance:",
     "drift": "Drift at the declared block: how alike pre and post are:",
@@ -33,23 +34,13 @@ def comparison_text(found: Compared) -> str:
     """Settings, scores, all that is shown beside them, what is missing, and what the gate says."""
     parts = [_settings(found)]
     if found.changes:
-        parts.append(
-            "Scores in points; a change is second minus first, negative = worse, for errors too:\n"
-            + _table([_probe_row(one, found.changes) for one in found.changes])
-        )
+        rows = [_probe_row(one, found.changes) for one in found.changes]
+        parts.append("\n".join((SCORES, *_table(rows))))
     if found.trainings:
-        rows, left = _shortened(found.trainings, _moved)
-        parts.append(
-            "Trained models on the test rows, in points, negative = worse; what another training "
-            f"seed would change is not in the intervals:{left}\n"
-            + _table([_training_row(one, found.trainings) for one in rows])
-        )
+        parts.append(_trainings(found.trainings))
     for kind, heading in HEADINGS.items():
         own = [one for one in found.shown if one.kind == kind]
-        if own:
-            rows, left = _shortened(own, _differs)
-            table = _table([_shown_row(one, own) for one in rows])
-            parts.append(f"{heading}{left}\n{table}{_changed_words(own)}")
+        parts += [_shown(heading, own)] if own else []
     remarks = "\n".join(_remarks(found))
     parts += [remarks] if remarks else []
     if found.max_drop is not None:
@@ -70,7 +61,7 @@ def _settings(found: Compared) -> str:
         }
         for one in found.settings
     ]
-    text = f"Settings that differ:\n{_table(rows)}"
+    text = "\n".join(("Settings that differ:", *_table(rows)))
     if any(one.name == "sdiag" for one in found.settings):
         text += "\n\nMade with different versions of sdiag: what numbers mean may differ."
     return text
@@ -89,6 +80,41 @@ def _probe_row(one: Change, every: Sequence[Change]) -> dict[str, str]:
         "rows": "unpaired" if one.unpaired else "paired",
         **({"verdict": one.word} if one.word else {}),
     }
+
+
+def _trainings(every: Sequence[TrainingChange]) -> str:
+    """The metrics of trained models; of many, those that changed for certain."""
+    rows = every if len(every) <= MOST else [one for one in every if _moved(one)]
+    return "\n".join(
+        (
+            TRAINED,
+            *_table([_training_row(one, every) for one in rows]),
+            *_rest(len(every) - len(rows), rows, "did not change for certain"),
+        )
+    )
+
+
+def _shown(heading: str, every: Sequence[Shown]) -> str:
+    """What is only shown, of one kind: what differs, and of much, what differs for certain."""
+    different = [one for one in every if one.first != one.second or one.words[0] != one.words[1]]
+    rows = different if len(different) <= MOST else [one for one in different if _differs(one)]
+    changed = sum(one.words[0] != one.words[1] for one in every)
+    worded = any(any(one.words) for one in every)
+    return "\n".join(
+        (
+            heading,
+            *_table([_shown_row(one, every) for one in rows]),
+            *_rest(len(different) - len(rows), rows, "do not differ for certain"),
+            *_rest(len(every) - len(different), rows, "are exactly the same"),
+            *([f"{changed} of {len(every)} words changed."] if worded else []),
+        )
+    )
+
+
+def _rest(number: int, rows: Sequence[object], what: str) -> Iterator[str]:
+    """How many numbers a table leaves out, as a line, if any."""
+    if number:
+        yield f"{count(number)} {'more' if rows else 'numbers'} {what}; --json has them."
 
 
 def _training_row(one: TrainingChange, every: Sequence[TrainingChange]) -> dict[str, str]:
@@ -156,22 +182,6 @@ def _differs(one: Shown) -> bool:
     return ends[0][1] < ends[1][0] or ends[1][1] < ends[0][0]
 
 
-def _shortened(every: Sequence[Row], tells: Callable[[Row], bool]) -> tuple[Sequence[Row], str]:
-    """The rows of a table: all where they are few, else those that tell something; and a remark."""
-    if len(every) <= MOST:
-        return every, ""
-    rows = [one for one in every if tells(one)]
-    return rows, f" ({count(len(every))} numbers; those that changed for certain, --json has all)"
-
-
-def _changed_words(every: Sequence[Shown]) -> str:
-    """How many words changed, as a line; empty where there are no words."""
-    told = [one for one in every if any(one.words)]
-    if not told:
-        return ""
-    return f"\n{sum(one.words[0] != one.words[1] for one in told)} of {len(told)} words changed."
-
-
 def _remarks(found: Compared) -> Iterator[str]:
     """What is not paired, not compared, or new; what has the same reason in one line."""
     unpaired = {
@@ -207,6 +217,7 @@ def _named(places: Sequence[str]) -> str:
     return ", ".join(places[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _table(rows: Sequence[dict[str, str]]) -> str:
-    """Rows as aligned text; a line where there are none."""
-    return pd.DataFrame(rows).fillna("").to_string(index=False) if rows else "none"
+def _table(rows: Sequence[dict[str, str]]) -> Iterator[str]:
+    """Rows as aligned text, if there are any."""
+    if rows:
+        yield pd.DataFrame(rows).fillna("").to_string(index=False)
