@@ -13,10 +13,11 @@ from reports.transfer_words import question_words
 __all__ = ["comparison_text"]
 
 MOST, NAMED = 40, 3
-"""Rows of a table, from which on only what is certain is told, and names in a list."""SCORES = "Scores in points; a change is second minus first, negative = worse, for errors too:"
+"""Rows of a table, from which on only what is certain is told, and names in a list."""
+SCORES = "Scores in points; a change is second minus first, negative = worse, for errors too:"
 TRAINED = (
-    "Trained models on the test rows, in points, negative = worse; what another training seed would "
-    "change is not in the intervals:"
+    "Trained models on the test rows, in points, negative = worse; what another training seed "
+    "would change is not in the intervals:"
 )
 HEADINGS: dict[Kind, str] = {
     "diagnosis": "Diagnoses, with what is left in % of what was read above chance:",
