@@ -267,8 +267,7 @@ def _foretells(conflict: Conflict | None, transfers: Sequence[TransferRecord]) -
             f"{code('sdiag gcd --against-transfer')} sets conflict against it."
         )
         return
-    yield "\n".join(f"- {_relation(one)}" for one in conflict.against.comparisons)
-    yield from _undefined(conflict.against)
+    yield from _compared(conflict.against)
 
 
 def _relation(one: Comparison) -> str:
@@ -298,8 +297,11 @@ def _p(value: float) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def _undefined(against: AgainstRecord) -> Iterator[str]:
-    if against.undefined:
-        yield "\n".join(
-            f"- {escape(what)}: {escape(why)}" for what, why in against.undefined.items()
-        )
+def _compared(against: AgainstRecord) -> Iterator[str]:
+    """What each side and variant say, and why some say nothing."""
+    lines = [f"- {_relation(one)}" for one in against.comparisons]
+    lines += [
+        f"- Whether conflict foretells transfer is open on {escape(what)}: {escape(why)}"
+        for what, why in against.undefined.items()
+    ]
+    yield "\n".join(lines)

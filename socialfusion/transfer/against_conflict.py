@@ -51,6 +51,8 @@ FEWEST = 4
 ENOUGH = 5
 """Tasks from which the interval covers at least as often as it says."""
 MOST_RELABELLINGS = 40_320  # 8!
+NOISE = "cannot be told from noise"
+CHANCE = "does not read it better than by chance for certain"
 
 
 class PairPoint(Record):
@@ -121,8 +123,12 @@ def conflict_against_transfer(
         part: Part of the parameters whose gradients were compared.
         seed: Draws relabellings where there are too many for all.
 
+    Returns:
+        A comparison for each side and variant that has numbers for at least four tasks; for all
+        others why not. That most gradients are noise is a finding, so there may be no comparison.
+
     Raises:
-        DataError: The transfer has no pairs, no side is of its encoder, or nothing can be compared.
+        DataError: The transfer has no pairs, or no side is of its encoder.
     """
     check_pairwise(transfer)
     sides = [one for one in conflict.sides if one.labels == "own"]
@@ -145,8 +151,6 @@ def conflict_against_transfer(
                 found.append(_compare(conflict, side, transfer, variant, part, seed))
             except DataError as error:
                 undefined[f"{side.name} {variant.name}"] = str(error)
-    if not found:
-        raise DataError(next(iter(undefined.values())))
     return AgainstRecord(
         tool_version=tool_version(),
         model=conflict.model,
@@ -191,12 +195,7 @@ def _compare(
     }
     tasks = _complete(transfer.tasks, known, left_out)
     if len(tasks) < FEWEST:
-        raise DataError(
-            f"Expected gradient conflict and transfer between at least {FEWEST} tasks, found them "
-            f"between {len(tasks)} of {', '.join(transfer.tasks)}"
-            + "".join(f"; {what}: {why}" for what, why in left_out.items())
-            + ". Measure more tasks, or with more batches and rows."
-        )
+        raise DataError(_too_few(transfer.tasks, tasks, left_out))
     pairs = tuple(
         PairPoint(
             first=one,
@@ -225,6 +224,18 @@ def _compare(
     )
 
 
+def _too_few(tasks: Sequence[str], kept: Sequence[str], left_out: dict[str, str]) -> str:
+    """That too few tasks are left, counted by reason, and what to do."""
+    noisy, blind = (sum(why.endswith(end) for why in left_out.values()) for end in (NOISE, CHANCE))
+    said = f"at least {FEWEST} tasks are needed with a number for each pair, found {len(kept)} of "
+    said += f"{len(tasks)}."
+    if noisy:
+        said += f" {noisy} pairs of questions have a gradient that {NOISE}: measure more batches."
+    if blind:
+        said += f" {blind} times a task alone {CHANCE}: train longer, or on more rows."
+    return said
+
+
 def _task_degrees(
     conflict: ConflictRecord, side: SideRecord, part: str, left_out: dict[str, str]
 ) -> dict[tuple[str, str], float]:
@@ -237,7 +248,7 @@ def _task_degrees(
             continue
         if one.gcd is None:
             left_out[f"{one.first} and {one.second}"] = (
-                f"the gradient of {' and '.join(one.below_floor)} cannot be told from noise"
+                f"the gradient of {' and '.join(one.below_floor)} {NOISE}"
             )
             continue
         for key in (tasks, tasks[::-1]):
@@ -253,9 +264,7 @@ def _directed(variant: VariantCard, left_out: dict[str, str]) -> dict[tuple[str,
             if not one.declared:
                 continue
             if one.relative is None:
-                left_out[f"{one.question} with {beside}"] = (
-                    "alone, the task does not read it better than by chance for certain"
-                )
+                left_out[f"{one.question} with {beside}"] = f"alone, the task {CHANCE}"
                 continue
             key = (one.question.rpartition("/")[0], beside)
             values.setdefault(key, []).append(one.relative)

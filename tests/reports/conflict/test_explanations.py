@@ -196,4 +196,4 @@ def test_conflict_against_transfer(make_conflict: Make, rho: float, p: float, sa
         "`` t`1 ``", "``t`1``"
     )
     assert f"is {'−' if rho < 0 else '+'}0.70 (too few tasks for an interval), p = {p:.3f}" in text
-    assert "- post &lt;i&gt;: too \\*few\\*" in text
+    assert "open on post &lt;i&gt;: too \\*few\\*" in text

@@ -65,8 +65,14 @@ def test_what_is_below_the_floor_or_not_read_is_left_out_with_its_reason():
     assert "a/q cannot be told from noise" in found.left_out["a/q and b/q"]
     assert found.left_out["a"] == "no number for 4 of its pairs"
     directed = {key: None if key[0] == "b" else value for key, value in directed.items()}
-    with pytest.raises(DataError, match=r"found them between 3 of a, b, c, d, e; a/q and b/q"):
-        conflict_against_transfer(conflict(degrees), transfer(directed))
+    record = conflict_against_transfer(conflict(degrees), transfer(directed))
+    assert not record.comparisons
+    assert record.undefined == {
+        "post equal-samples": "at least 4 tasks are needed with a number for each pair, found 3 of "
+        "5. 4 pairs of questions have a gradient that cannot be told from noise: measure more "
+        "batches. 4 times a task alone does not read it better than by chance for certain: train "
+        "longer, or on more rows."
+    }
 
 
 def test_records_that_do_not_belong_together_are_refused():
@@ -78,8 +84,8 @@ def test_records_that_do_not_belong_together_are_refused():
     both = conflict_against_transfer(conflict(degrees, pair=False), transfer(directed))
     assert [one.side for one in both.comparisons] == ["pre", "post"]  # checkpoints of a model
     flat = dict.fromkeys(degrees, 1.0)
-    with pytest.raises(DataError, match="have no ranks"):
-        conflict_against_transfer(conflict(flat), transfer(directed))
+    (why,) = conflict_against_transfer(conflict(flat), transfer(directed)).undefined.values()
+    assert "have no ranks" in why
 
 
 @settings(max_examples=20)
