@@ -22,7 +22,7 @@ from probes.slices.where import where_pair
 from sdiag.commands.audit import audit_rows
 from sdiag.commands.extract import extract_pairs
 from sdiag.study import analyses, fits
-from sdiag.study.costs import Cost, conflict_cost, extraction_cost
+from sdiag.study.costs import Clock, Cost, conflict_cost, extraction_cost
 from sdiag.study.encoders import StudyPair
 from sdiag.study.schema import Audit
 from sdiag.study.world import World
@@ -140,6 +140,11 @@ def _audit(world: World, asked: Audit) -> Step:
         digests = {task: _digests(world, task, world.pairs) for task in world.tasks}
         return fits.audit_fits(world.cache, world.results, digests, asked)
 
+    def cost() -> Cost:
+        opened = {} if asked.by_name else {task: world.rows(task).rows for task in world.tasks}
+        work = {Clock("opening", task): float(rows) for task, rows in opened.items()}
+        return Cost(sum(opened.values()), work=work)
+
     return Step(
         stage="audit",
         subject=TOGETHER,
@@ -152,9 +157,7 @@ def _audit(world: World, asked: Audit) -> Step:
             open_pictures=not asked.by_name,
             clean=asked.clean,
         ),
-        cost=lambda: Cost(
-            0 if asked.by_name else sum(world.rows(task).rows for task in world.tasks)
-        ),
+        cost=cost,
     )
 
 
