@@ -1,12 +1,16 @@
 """Records as files: one JSON document each, written whole and read checked.
 
-What a record was computed from, its predictions, is known by a SHA-256 in it.
+What a record was computed from, its predictions, is known by a SHA-256 in it. Its own content is
+known by another, the last key of the file, so that a number changed by hand is noticed. That is no
+proof against somebody who computes it anew, and older files, which have none, are taken as they
+are.
 """
 
 import hashlib
 import json
+from math import isfinite
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import ValidationError
 
@@ -17,6 +21,8 @@ from probes.records import FileRecord
 __all__ = ["check_predictions", "read_record", "write_record"]
 
 AnyRecord = TypeVar("AnyRecord", bound=FileRecord)
+SEAL = "content_sha256"
+"""Key of the digest of all other keys and values."""
 
 
 def write_record(path: Path, record: FileRecord) -> None:
@@ -25,11 +31,19 @@ def write_record(path: Path, record: FileRecord) -> None:
     Raises:
         CacheError: The disk is full or cannot be written.
     """
-    write_atomically(path, (record.model_dump_json(indent=1) + "\n").encode())
+    content = json.loads(record.model_dump_json())
+    sealed = content | {SEAL: _digest(content)}
+    write_atomically(path, (json.dumps(sealed, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def _digest(content: Any) -> str:
+    """SHA-256 of JSON values, however they are laid out in a file."""
+    plain = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(plain.encode()).hexdigest()
 
 
 def read_record(path: Path, kind: type[AnyRecord], command: str) -> AnyRecord:
-    """A record of one kind, checked against its schema.
+    """A record of one kind, checked against its schema and its own digest.
 
     Args:
         path: A JSON file.
@@ -37,13 +51,13 @@ def read_record(path: Path, kind: type[AnyRecord], command: str) -> AnyRecord:
         command: Of `sdiag`, that writes it anew.
 
     Raises:
-        DataError: It cannot be read or is of another schema.
+        DataError: It cannot be read, is of another schema, or was changed after it was written.
     """
     again = f"Run `sdiag {command}` again to rewrite it, or move the file out of the results."
     try:
         text = path.read_bytes()
-        content = json.loads(text)
-    except (OSError, ValueError) as error:
+        content = json.loads(text, parse_constant=_refused, parse_float=_finite)
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"Expected a JSON result record in {path}, found: {error}. {again}"
         ) from error
@@ -59,8 +73,14 @@ def read_record(path: Path, kind: type[AnyRecord], command: str) -> AnyRecord:
             f"Run `sdiag {command}` again with this version, or report with the version that wrote "
             "it."
         )
+    seal = content.pop(SEAL, None)
+    if seal not in (None, _digest(content)):
+        raise DataError(
+            f"Expected {path} as sdiag wrote it, found that it was changed since: its content has "
+            f"another SHA-256 than it says. {again}"
+        )
     try:
-        return kind.model_validate_json(text)
+        return kind.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(step) for step in first["loc"])
@@ -68,6 +88,18 @@ def read_record(path: Path, kind: type[AnyRecord], command: str) -> AnyRecord:
             f"Expected a whole result record in {path}, found {error.error_count()} fault(s), "
             f"first at {where}: {first['msg']}. {again}"
         ) from error
+
+
+def _finite(text: str) -> float:
+    """A number as JSON has it; `1e400` reads as infinity elsewhere."""
+    value = float(text)
+    if not isfinite(value):
+        _refused(text)
+    return value
+
+
+def _refused(text: str) -> NoReturn:
+    raise ValueError(f"the number {text[:20]}, which is none")
 
 
 def check_predictions(path: Path, sha256: str, *, record: Path, command: str) -> None:

@@ -1,6 +1,5 @@
 """The stage `[audit]` of a study: what is on record is kept if it is what is asked for."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,8 @@ import pytest
 from PIL import Image
 
 from degradation.tasks import get_task
-from probes.audits import audit_path
+from probes.audits import audit_path, read_audit
+from probes.record_files import write_record
 from sdiag.commands.audit import audit_rows
 from sdiag.study.encoders import study_pairs
 from sdiag.study.fits import audit_fits
@@ -72,8 +72,7 @@ def test_other_rows_tasks_and_lists_are_told(rows):
 
 def test_a_record_that_is_not_there_damaged_or_of_another_version_is_made_anew(rows):
     path = audit_path(RESULTS, next(iter(rows)))
-    record = json.loads(path.read_text())
-    path.write_text(json.dumps(record | {"tool_version": "0.0.1"}))
+    write_record(path, read_audit(path).model_copy(update={"tool_version": "0.0.1"}))
     assert differs(rows) == "other version"
     path.write_text("{}")
     assert differs(rows) == "cannot be read"

@@ -1,6 +1,5 @@
 """Gradient conflict of a cached pair, from real encoders and pictures to the record."""
 
-import json
 import logging
 from dataclasses import replace
 
@@ -26,7 +25,9 @@ from probes.conflict.records import RECORD, check_same_batches, read_conflict
 from probes.conflict.run import conflict_pair
 from probes.conflict.study import Settings, open_study
 from probes.problems import Features
+from probes.record_files import write_record
 from probes.run import probe_pair
+from probes.runs import read_run
 
 QUICK = Settings(batch_size=4, batches=5, draws=50)
 LABELS = ("still/tone", "still/half", "gazing/gaze", "clip/tone", "clip/half")
@@ -235,9 +236,9 @@ def test_strengths_come_from_the_run_record_of_the_same_rows_and_weights(root, t
     _, made = models(root, tmp_path)
     assert [one.strength_from for one in next(made).heads()] == ["run record"] * 2
     path = tmp_path / "tiny" / "still" / "record.json"
-    content = json.loads(path.read_text())
-    content["splits"]["train"]["rows_digest"] = "of other rows"
-    path.write_text(json.dumps(content))
+    record = read_run(path.parent)
+    train = record.splits["train"].model_copy(update={"rows_digest": "of other rows"})
+    write_record(path, record.model_copy(update={"splits": record.splits | {"train": train}}))
     assert next(models(root, tmp_path)[1]).heads()[0].strength_from.startswith("clustered")
 
 

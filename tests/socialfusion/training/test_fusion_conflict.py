@@ -17,6 +17,7 @@ from probes.conflict.leaves import leaf_of
 from probes.conflict.numbers import recompute
 from probes.conflict.products import read_products
 from probes.conflict.records import ConflictRecord, check_same_batches, read_conflict
+from probes.record_files import write_record
 from sdiag.cli import app
 from socialfusion.assemble import gathered
 from socialfusion.conflict import CheckpointSettings, conflict_run
@@ -226,8 +227,9 @@ def test_runs_that_are_not_whole_are_refused(folder, cache, tmp_path):
     (folder / "checkpoint-000002" / "optimizer.safetensors").unlink()
     with pytest.raises(ConfigError, match=r"state of the optimiser in .*checkpoint-000002"):
         measured(folder, cache, adam=True)
-    text = (folder / "fusion.json").read_text(encoding="utf-8")
-    (folder / "fusion.json").write_text(text.replace('"vlm": false', '"vlm": true'))
+    record = read_fusion(folder)
+    settings = record.settings.model_copy(update={"vlm": True})
+    write_record(folder / "fusion.json", record.model_copy(update={"settings": settings}))
     with pytest.raises(ConfigError, match="Give a run of SocialFusion itself"):
         measured(folder, cache)
 

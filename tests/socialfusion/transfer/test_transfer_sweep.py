@@ -1,14 +1,13 @@
 """Runs that a comparison needs: planned once, trained once, resumed after an interruption."""
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from degradation.errors import ConfigError, DataError, PairingError
+from probes.record_files import write_record
 from probes.records import Estimate
-from socialfusion.records import FusionSettings, run_folder
+from socialfusion.records import FusionSettings, read_fusion, run_folder
 from socialfusion.transfer.plan import changed, over_seeds, plan_transfer, planned
 from socialfusion.transfer.records import (
     TransferRecord,
@@ -116,10 +115,10 @@ def test_other_settings_are_other_runs_and_a_run_that_was_stopped_is_said(base, 
     sweep(runs, train, results=tmp_path, progress=False)
     sweep(over_seeds(changed(base, {"steps": 11}), (0,)), train, results=tmp_path, progress=False)
     assert len(train.calls) == 2
-    file = run_folder(tmp_path, runs[0].name) / "fusion.json"
-    content = json.loads(file.read_text())
-    content["settings"]["lora_rank"] = 1
-    file.write_text(json.dumps(content))
+    folder = run_folder(tmp_path, runs[0].name)
+    record = read_fusion(folder)
+    settings = record.settings.model_copy(update={"lora_rank": 1})
+    write_record(folder / "fusion.json", record.model_copy(update={"settings": settings}))
     with pytest.raises(DataError, match="found one with other lora_rank"):
         sweep(runs, train, results=tmp_path, progress=False)
     with pytest.raises(DataError, match=r"it was stopped. Run the same command again"):
