@@ -10,7 +10,7 @@ from probes.questions import Prediction
 from probes.records import Comparison, RunRecord
 from probes.runs import PREDICTIONS
 from reports.compare_records import Change
-from reports.compare_scores import apart, bound_word, check_told, score_change
+from reports.compare_scores import apart, bound_word, score_change, score_of
 from reports.names import metric_label
 
 __all__ = ["absent_questions", "declared_questions", "new_questions", "probe_changes"]
@@ -34,7 +34,7 @@ def probe_changes(
         max_drop: The bound, in points; None to judge nothing.
 
     Raises:
-        DataError: Predictions do not come to the numbers in their record.
+        DataError: Predictions are missing, or of other classes than the record says.
     """
     first, second = runs
     said, now = (read_predictions(folder / PREDICTIONS) for folder in folders)
@@ -47,11 +47,10 @@ def probe_changes(
             for side in ("pre", "post")
         ]
         unpaired = next(filter(None, (apart(*both) for both in sides)), "")
-        metric = resolve(one.metric, first.task.label_sets.get(question, ()))
-        for run, numbers, own in ((first, one, 0), (second, other, 1)):
-            where = f"{question} of {run.pair.name} on {run.task.label}"
-            for told, both in zip((numbers.pre, numbers.post), sides, strict=True):
-                check_told(metric, both[own], told.value, where)
+        classes = first.task.label_sets.get(question, ())
+        metric = resolve(one.metric, classes)
+        where = f"{question} of {first.task.label}"
+        scores = [tuple(score_of(metric, classes, each, where) for each in both) for both in sides]
         pre, post = (
             score_change(metric, *both, seed=first.seed, paired=not unpaired) for both in sides
         )
@@ -60,8 +59,8 @@ def probe_changes(
             task=first.task.label,
             question=question,
             metric=metric_label(first.task, one),
-            pre=(one.pre.value, other.pre.value),
-            post=(one.post.value, other.post.value),
+            pre=scores[0],
+            post=scores[1],
             change_pre=pre,
             change=post,
             unpaired=unpaired,

@@ -5,14 +5,14 @@ jackknife over clusters, each left out of both. Where they did not, the interval
 of two independent samples (Welch), which is wider.
 """
 
-from math import hypot, isclose, nan
+from collections.abc import Sequence
+from math import hypot
 
 import numpy as np
 from jaxtyping import Float64
 
 from degradation.errors import DataError
 from probes.metrics import (
-    GAZE_METRICS,
     ClassOutcome,
     GazeOutcome,
     Metric,
@@ -28,34 +28,29 @@ from probes.statistics.jackknife import influences, leave_out
 from probes.statistics.student import Spread, rare_changes, spread, t_interval
 from reports.compare_records import Word
 
-__all__ = ["apart", "bound_word", "check_told", "score_change"]
-
-CLOSE = 1e-6
-"""How far a number of a record may lie from its predictions, in points: rounding alone."""
+__all__ = ["apart", "bound_word", "score_change", "score_of"]
 
 
-def check_told(metric: Metric, one: Prediction, told: float, where: str) -> None:
-    """Check that a number in a record follows from its predictions.
+def score_of(metric: Metric, classes: Sequence[str], one: Prediction, where: str) -> float:
+    """A score or error in points, from predictions: what this version makes of them.
 
     Args:
-        metric: What the number is of.
-        one: What it was computed from.
-        told: The number in the record, in points.
+        metric: What is measured.
+        classes: Of the question; none for gaze.
+        one: What was predicted.
         where: The question and run, for the message.
 
     Raises:
-        DataError: The predictions come to another number, so the record was edited.
+        DataError: The predictions are of another kind of question, or of other classes.
     """
-    value = nan
-    # A metric of gaze reads other predictions than one of classes.
-    if isinstance(one.outcome, GazeOutcome) == (metric.name in GAZE_METRICS):
-        value = 100 * float(evaluate(metric, one.outcome)[0])
-    if not isclose(value, told, rel_tol=CLOSE, abs_tol=CLOSE):
+    width = one.scores.shape[1] if isinstance(one.outcome, ClassOutcome) else 0
+    if width != len(classes):
         raise DataError(
-            f"Expected the predictions of {where} to come to the {metric.name} in its record, "
-            f"{told:.4f}, found {value:.4f}: the record was changed after the run. Run it again, "
-            "or move it out of the results."
+            f"Expected predictions of {len(classes) or 'no'} classes for {where}, as its record "
+            f"has them, found {width or 'points'}: one of the two was changed after the run. Run "
+            "it again, or move it out of the results."
         )
+    return 100 * float(evaluate(metric, one.outcome)[0])
 
 
 def apart(one: Prediction, other: Prediction) -> str:

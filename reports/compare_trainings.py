@@ -7,9 +7,9 @@ from degradation.errors import DataError
 from probes.metrics import resolve
 from probes.questions import Prediction
 from reports.compare_records import TrainingChange
-from reports.compare_scores import apart, bound_word, check_told, score_change
+from reports.compare_scores import apart, bound_word, score_change, score_of
 from reports.transfer_words import metric_words
-from socialfusion.records import FusionRecord, QuestionRows, Score, read_fusion_predictions
+from socialfusion.records import FusionRecord, QuestionRows, read_fusion_predictions
 
 __all__ = ["absent_scores", "new_scores", "training_changes"]
 
@@ -29,21 +29,20 @@ def training_changes(
         max_drop: The bound of declared scores, in points; None to judge nothing.
 
     Raises:
-        DataError: Predictions are missing or do not come to the scores in their record.
+        DataError: Predictions are missing, or of other classes than the record says.
     """
     first, second = runs
     said, now = (
         read_fusion_predictions(folder, run) for run, folder in zip(runs, folders, strict=True)
     )
-    for key, one in _scores(first).items():
-        if _hindrance(runs, key):
+    for label, name in _scores(first):
+        if _hindrance(runs, (label, name)):
             continue
-        label, name = key
-        other, question = _scores(second)[key], _questions(first)[label]
+        question = _questions(first)[label]
         both = _found(said, first, label), _found(now, second, label)
         metric = resolve(name, question.classes)
-        for run, score, own in zip(runs, (one, other), both, strict=True):
-            check_told(metric, own, score.estimate.value, f"{label} by {run.run}")
+        where = f"{label} by {first.run}"
+        before, after = (score_of(metric, question.classes, each, where) for each in both)
         unpaired = apart(*both)
         change = score_change(metric, *both, seed=first.settings.seed, paired=not unpaired)
         declared = question.metrics[:1] == (name,)
@@ -52,7 +51,7 @@ def training_changes(
             question=label,
             metric=metric_words(name, question.classes),
             declared=declared,
-            scores=(one.estimate.value, other.estimate.value),
+            scores=(before, after),
             change=change,
             unpaired=unpaired,
             word=bound_word(change, max_drop) if declared else "",
@@ -95,10 +94,10 @@ def _hindrance(runs: Runs, key: Key) -> str:
     return runs[1].undefined.get(f"{label} {name}", "the second has no such score")
 
 
-def _scores(run: FusionRecord) -> dict[Key, Score]:
-    """The scores of the questions of a run."""
+def _scores(run: FusionRecord) -> list[Key]:
+    """Questions and metrics that a run has scores of."""
     known = _questions(run)
-    return {(one.question, one.metric): one for one in run.scores if one.question in known}
+    return [(one.question, one.metric) for one in run.scores if one.question in known]
 
 
 def _questions(run: FusionRecord) -> dict[str, QuestionRows]:

@@ -15,7 +15,7 @@ from probes.metrics import GAZE_METRICS, ClassOutcome, GazeOutcome, resolve
 from probes.predictions import encode
 from probes.questions import Prediction
 from probes.records import Comparison, PairCard, RunRecord, SplitCard, TaskCard
-from probes.runs import write_run
+from probes.runs import read_run, write_run
 from probes.summary import summarise
 from reports.compare import compare_runs
 from sdiag.cli import app
@@ -181,7 +181,7 @@ def test_an_error_that_grows_is_a_fall(tmp_path: Path) -> None:
         folder = write(
             tmp_path / name, said("pre", BEFORE, rows()), said("post", AFTER, rows()),
         )  # fmt: skip
-        record = RunRecord.model_validate_json((folder / "record.json").read_bytes())
+        record = read_run(folder)
         comparison = record.comparisons[0].model_copy(
             update=dict(numbers[2, "gaze-logit-l2", metric])
             | {"question": "gaze", "probe": "gaze-logit-l2", "metric": metric}
