@@ -11,6 +11,8 @@ from degradation.encoders.encoder import EncoderInfo
 from degradation.errors import ConfigError
 from degradation.tasks.task import Rows, TaskSpec
 from probes.diagnosis import networks
+from probes.diagnosis.records import DiagnosisRecord
+from probes.runs import read_analysis
 from sdiag.cli import app
 
 
@@ -81,10 +83,10 @@ def test_both_files_are_written_and_json_holds_the_whole_record(cache, tmp_path)
     assert done.exit_code == 0, done.output
     (printed,) = json.loads(done.stdout)
     folder = tmp_path / "results" / "turned" / "moods"
-    record = json.loads((folder / "diagnose.json").read_text(encoding="utf-8"))
-    assert [one["word"] for one in record["questions"]] == ["rotated"]
-    assert record["margin"] == 2.5
-    assert printed == record
+    assert [one["word"] for one in printed["questions"]] == ["rotated"]
+    assert printed["margin"] == 2.5
+    record = read_analysis(folder, "diagnose", DiagnosisRecord)
+    assert printed == record.model_dump(mode="json")
     assert (folder / "diagnosis.parquet").exists()
 
 
