@@ -14,12 +14,14 @@ from sdiag.commands.trainings import (
     SaveEvery,
     Seeds,
     Steps,
-    checker,
+    TrainedTasks,
+    extract_embedded,
     leads,
+    record_name,
     reference,
-    trainer,
+    trained,
 )
-from sdiag.commands.transfer import effect_table, record_name
+from sdiag.commands.transfer import effect_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,14 +55,7 @@ def ablate(
         ),
     ] = None,
     encoder: Encoder = "tiny:pre",
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--task",
-            "-t",
-            help="Task name, or NAME=DIR; repeat. Default: the five social scenes, jointly.",
-        ),
-    ] = None,
+    task: TrainedTasks = None,
     data_root: DataRoot = None,
     seeds: Seeds = 3,
     steps: Steps = None,
@@ -79,12 +74,9 @@ def ablate(
     Runs that are complete, those of `sdiag transfer` among them, are not trained again. The record
     is RESULTS/ablations/SETTING-ENCODER.json.
     """
-    from sdiag.commands.train_socialfusion import extract_embedded
     from socialfusion.transfer.ablations import ablation_record, plan_ablation
     from socialfusion.transfer.plan import changed
     from socialfusion.transfer.records import write_ablation
-    from socialfusion.transfer.run import Runs
-    from socialfusion.transfer.sweep import sweep
 
     roots = task_roots(task, data_root) if task else None
     settings = reference(encoder, list(roots) if roots else None, steps, change)
@@ -92,15 +84,17 @@ def ablate(
     extract_embedded(encoder, cache, settings.tasks)
     values = value or (_other_encoders(cache, settings) if name == "encoder" else ())
     plan = plan_ablation(name, settings, seeds=range(seeds), values=values)
-    train = trainer(
-        cache=cache, results=results, device=device, save_every=save_every, data_root=roots
+    runs = trained(
+        plan.runs,
+        cache=cache,
+        results=results,
+        device=device,
+        save_every=save_every,
+        data_root=roots,
     )
-    records = sweep(plan.runs, train, results=results, check=checker(cache), progress=leads())
     if not leads():
         return
-    record = ablation_record(
-        plan, Runs(results, records), name=f"{name}-{record_name(settings)}", margin=margin
-    )
+    record = ablation_record(plan, runs, name=f"{name}-{record_name(settings)}", margin=margin)
     write_ablation(results, record)
     emit(record.model_dump(mode="json"), _text(record), as_json=json)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sdiag.commands.options import CACHE, Cache, Json, Tasks, Weights, emit
+from sdiag.commands.options import CACHE, Arithmetic, Cache, Json, Tasks, Weights, emit
 
 __all__ = ["EXAMPLES", "extract", "extract_pairs"]
 
@@ -16,13 +16,6 @@ EXAMPLES = (
     "sdiag extract --pre hf:openai/clip-vit-base-patch32 --post hf:./my-tower "
     "--task manifest:faces.csv --data-root photos"
 )
-
-
-class Precision(StrEnum):
-    """Arithmetic of the forward pass."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
 
 
 class Shape(StrEnum):
@@ -165,8 +158,8 @@ def extract(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps ...")] = "cpu",
     precision: Annotated[
-        Precision, typer.Option(help="Arithmetic of the forward pass.")
-    ] = Precision.FLOAT32,
+        Arithmetic, typer.Option(help="Arithmetic of the forward pass.")
+    ] = Arithmetic.FLOAT32,
     compile: Annotated[
         bool, typer.Option("--compile", help="Compile the encoders: minutes first, then faster.")
     ] = False,

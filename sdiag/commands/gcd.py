@@ -14,6 +14,7 @@ from sdiag.commands.conflict_of_run import check_options, conflict_of_run
 from sdiag.commands.options import (
     CACHE,
     RESULTS,
+    Arithmetic,
     Cache,
     Json,
     Models,
@@ -37,13 +38,6 @@ EXAMPLES = (
     "--parameters blocks:30,31 --sketch-only --device cuda --dtype bfloat16  |  "
     "sdiag gcd --checkpoint joint-seed0 --step 100 --step 300 --precondition adam"
 )
-
-
-class Arithmetic(StrEnum):
-    """Arithmetic of the forward and backward pass."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
 
 
 class Precondition(StrEnum):

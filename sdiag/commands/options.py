@@ -1,13 +1,32 @@
 """Options that several commands share, and the way they print."""
 
 import json
+from enum import StrEnum
 from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Cache", "Json", "Models", "Results", "RowList", "Tasks", "Weights", "emit"]
+__all__ = [
+    "Arithmetic",
+    "Cache",
+    "Json",
+    "Models",
+    "Results",
+    "RowList",
+    "Tasks",
+    "Weights",
+    "emit",
+]
+
+
+class Arithmetic(StrEnum):
+    """Arithmetic of the forward pass, and of the backward pass where there is one."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
 
 Cache = Annotated[
     Path, typer.Option("--cache", help="Folder of the feature cache.", envvar="SDIAG_CACHE")

@@ -1,20 +1,34 @@
 """`sdiag train-socialfusion`: the cure, trained and tested."""
 
-import os
-import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sdiag.commands.options import CACHE, RESULTS, Cache, Json, Results, RowList, emit
+from sdiag.commands.options import (
+    CACHE,
+    RESULTS,
+    Arithmetic,
+    Cache,
+    Json,
+    Results,
+    RowList,
+    emit,
+)
 from sdiag.commands.task_roots import DataRoot, task_roots
+from sdiag.commands.trainings import (
+    Budget,
+    Device,
+    SaveEvery,
+    TrainedTasks,
+    extract_embedded,
+    leads,
+)
 
 if TYPE_CHECKING:
     from socialfusion.records import FusionRecord
 
-__all__ = ["EXAMPLES", "extract_embedded", "train_socialfusion"]
+__all__ = ["EXAMPLES", "train_socialfusion"]
 
 EXAMPLES = (
     "Examples:  sdiag train-socialfusion  |  "
@@ -24,20 +38,6 @@ EXAMPLES = (
     "sdiag train-socialfusion --vlm Qwen/Qwen2-VL-2B-Instruct --task pisc-domain --data-root "
     "PISC/ --device cuda"
 )
-
-
-class Budget(StrEnum):
-    """What `--steps` and `--batch-size` count."""
-
-    PER_TASK = "per-task"
-    TOTAL = "total"
-
-
-class Arithmetic(StrEnum):
-    """Arithmetic of the forward and backward pass."""
-
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
 
 
 class Attention(StrEnum):
@@ -58,14 +58,7 @@ def train_socialfusion(
     encoder: Annotated[
         str, typer.Option(help="Encoder: PAIR:SIDE, or the name of a side of any pair.")
     ] = "tiny:pre",
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--task",
-            "-t",
-            help="Task name, or NAME=DIR; repeat for several. Default: the five social scenes.",
-        ),
-    ] = None,
+    task: TrainedTasks = None,
     data_root: DataRoot = None,
     language_model: Annotated[
         str | None,
@@ -170,9 +163,7 @@ def train_socialfusion(
         Arithmetic | None,
         typer.Option(help="Arithmetic. Default: bfloat16; float32 for encoders that ship."),
     ] = None,
-    device: Annotated[
-        str, typer.Option(help="cpu, cuda, cuda:1; for several GPUs start with accelerate launch.")
-    ] = "cpu",
+    device: Device = "cpu",
     memory: Annotated[
         float | None,
         typer.Option(
@@ -191,9 +182,7 @@ def train_socialfusion(
     validation_rows: Annotated[
         int, typer.Option(help="Most rows of each question that a look takes.")
     ] = 500,
-    save_every: Annotated[
-        int, typer.Option(help="Steps between checkpoints; 0 for one at the end.", min=0)
-    ] = 0,
+    save_every: SaveEvery = 0,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last checkpoint, if there is one.")
     ] = False,
@@ -301,24 +290,8 @@ def train_socialfusion(
         resume=resume,
         generate=generate,
     )
-    if os.environ.get("RANK", "0") == "0":
+    if leads():
         emit(record.model_dump(mode="json"), _table(record), as_json=json)
-
-
-def extract_embedded(encoder: str, cache: Path, tasks: tuple[str, ...]) -> None:
-    """Fill an empty cache with the embedded pair, if that is what is asked for."""
-    from degradation.cache import pairs
-
-    if encoder not in ("tiny:pre", "tiny:post") or pairs(cache):
-        return
-    from degradation.encoders.registry import get_pair
-    from degradation.protocol import Protocol
-    from degradation.tasks.registry import DEFAULT_TASKS
-    from sdiag.commands.extract import extract_pairs
-
-    if set(tasks) <= set(DEFAULT_TASKS):
-        print(f"No features in {cache} yet: extracting the pair tiny first.", file=sys.stderr)
-        extract_pairs({get_pair("tiny"): Protocol()}, list(tasks), None, cache, token_blocks=(2,))
 
 
 def _check_vlm(vlm: str | None, unused: dict[str, object], *, max_pixels: int | None) -> None:

@@ -1,7 +1,9 @@
-"""What commands that train SocialFusion many times share: options, settings, and one training."""
+"""What commands that train SocialFusion share: options, settings, and the runs of a comparison."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,8 +11,11 @@ import typer
 
 if TYPE_CHECKING:
     from socialfusion.records import FusionRecord, FusionSettings
+    from socialfusion.transfer.plan import PlannedRun
+    from socialfusion.transfer.run import Runs
 
 __all__ = [
+    "Budget",
     "Changes",
     "Device",
     "Encoder",
@@ -18,15 +23,35 @@ __all__ = [
     "SaveEvery",
     "Seeds",
     "Steps",
+    "TrainedTasks",
     "checker",
+    "extract_embedded",
     "leads",
     "question_counts",
+    "record_name",
     "reference",
+    "trained",
     "trainer",
 ]
 
+
+class Budget(StrEnum):
+    """Whether steps and rows of a batch are counted for each question, or for all together."""
+
+    PER_TASK = "per-task"
+    TOTAL = "total"
+
+
 Encoder = Annotated[
     str, typer.Option(help="Frozen encoder: PAIR:SIDE, or the name of a side of any pair.")
+]
+TrainedTasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--task",
+        "-t",
+        help="Task name, or NAME=DIR; repeat for several. Default: the five social scenes.",
+    ),
 ]
 Steps = Annotated[
     int | None,
@@ -86,23 +111,72 @@ def reference(
     return changed(default_settings(encoder, tasks, steps=steps, vlm=vlm), given)
 
 
-def trainer(
+def record_name(settings: "FusionSettings") -> str:
+    """A file name for what is trained: the encoder, `tiny-pre`, or a VLM that has its own."""
+    name = settings.language_model if settings.vlm else settings.encoder
+    return "".join(one if one.isalnum() or one in "-_." else "-" for one in name)
+
+
+def extract_embedded(encoder: str, cache: Path, tasks: tuple[str, ...]) -> None:
+    """Fill an empty cache with the embedded pair, if that is what is asked for."""
+    from degradation.cache import pairs
+
+    if encoder not in ("tiny:pre", "tiny:post") or pairs(cache):
+        return
+    from degradation.encoders.registry import get_pair
+    from degradation.protocol import Protocol
+    from degradation.tasks.registry import DEFAULT_TASKS
+    from sdiag.commands.extract import extract_pairs
+
+    if set(tasks) <= set(DEFAULT_TASKS):
+        print(f"No features in {cache} yet: extracting the pair tiny first.", file=sys.stderr)
+        extract_pairs({get_pair("tiny"): Protocol()}, list(tasks), None, cache, token_blocks=(2,))
+
+
+def trained(
+    runs: "Iterable[PlannedRun]",
     *,
     cache: Path,
     results: Path,
     device: str,
     save_every: int,
     data_root: Mapping[str, Path | None] | None = None,
-) -> "Callable[[str, FusionSettings], None]":
-    """A function that trains a run, from its last checkpoint if there is one.
+) -> "Runs":
+    """All runs of a comparison; those without a record are trained, from their last checkpoints.
 
     Args:
+        runs: Equal ones are trained once.
         cache: Root of all caches.
         results: Folder of the records.
         device: Of the training.
         save_every: Steps between checkpoints.
         data_root: Folder of the pictures by task, where they are read at every step.
+
+    Raises:
+        DataError: A record cannot be read, is of other settings, or was not written.
+        InterruptedRun: It was asked to stop, and has saved where it was.
+        PairingError: A run is of other weights or rows than the cache holds now.
+        SdiagError: As training.
     """
+    from socialfusion.transfer.run import Runs
+    from socialfusion.transfer.sweep import sweep
+
+    train = trainer(
+        cache=cache, results=results, device=device, save_every=save_every, data_root=data_root
+    )
+    records = sweep(runs, train, results=results, check=checker(cache), progress=leads())
+    return Runs(results, records)
+
+
+def trainer(
+    *,
+    cache: Path,
+    results: Path,
+    device: str,
+    save_every: int,
+    data_root: Mapping[str, Path | None] | None,
+) -> "Callable[[str, FusionSettings], None]":
+    """A function that trains a run, from its last checkpoint if there is one; args of `trained`."""
     from degradation.errors import InterruptedRun
     from socialfusion.run import Machine, train_socialfusion
 

@@ -1,6 +1,5 @@
 """`sdiag transfer`: does training on several tasks help each of them?"""
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from sdiag.commands.options import CACHE, RESULTS, Cache, Json, Results, emit
 from sdiag.commands.task_roots import DataRoot, task_roots
 from sdiag.commands.trainings import (
+    Budget,
     Changes,
     Device,
     Encoder,
@@ -15,20 +15,21 @@ from sdiag.commands.trainings import (
     SaveEvery,
     Seeds,
     Steps,
-    checker,
+    TrainedTasks,
+    extract_embedded,
     leads,
     question_counts,
+    record_name,
     reference,
-    trainer,
+    trained,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from socialfusion.records import FusionSettings
     from socialfusion.transfer.records import Effect, TransferRecord, VariantCard
 
-__all__ = ["EXAMPLES", "effect_table", "record_name", "transfer"]
+__all__ = ["EXAMPLES", "effect_table", "transfer"]
 
 EXAMPLES = (
     "Examples:  sdiag transfer  |  sdiag transfer --task scenes-gaze --task scenes-looking "
@@ -37,23 +38,9 @@ EXAMPLES = (
 )
 
 
-class Budget(StrEnum):
-    """What is equal between joint and single training."""
-
-    PER_TASK = "per-task"
-    TOTAL = "total"
-
-
 def transfer(
     encoder: Encoder = "tiny:pre",
-    task: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--task",
-            "-t",
-            help="Task name, or NAME=DIR; two or more. Default: the five social scenes.",
-        ),
-    ] = None,
+    task: TrainedTasks = None,
     data_root: DataRoot = None,
     seeds: Seeds = 3,
     steps: Steps = None,
@@ -94,11 +81,9 @@ def transfer(
     interval for test rows and training seeds. Runs that are complete are not trained again: after
     an interruption, the same command goes on. The record is RESULTS/transfer/NAME.json.
     """
-    from sdiag.commands.train_socialfusion import extract_embedded
     from socialfusion.transfer.plan import plan_transfer
     from socialfusion.transfer.records import write_transfer
-    from socialfusion.transfer.run import Runs, transfer_record
-    from socialfusion.transfer.sweep import sweep
+    from socialfusion.transfer.run import transfer_record
 
     roots = task_roots(task, data_root) if task else None
     settings = reference(encoder, list(roots) if roots else None, steps, change)
@@ -111,29 +96,19 @@ def transfer(
         row_lists=["", *(rows or ())],
         pairwise=pairwise,
     )
-    train = trainer(
-        cache=cache, results=results, device=device, save_every=save_every, data_root=roots
-    )
-    records = sweep(
+    runs = trained(
         [run for plan in plans for run in plan.runs],
-        train,
+        cache=cache,
         results=results,
-        check=checker(cache),
-        progress=leads(),
+        device=device,
+        save_every=save_every,
+        data_root=roots,
     )
     if not leads():
         return
-    record = transfer_record(
-        name or record_name(settings), plans, Runs(results, records), margin=margin
-    )
+    record = transfer_record(name or record_name(settings), plans, runs, margin=margin)
     write_transfer(results, record)
     emit(record.model_dump(mode="json"), _text(record), as_json=json)
-
-
-def record_name(settings: "FusionSettings") -> str:
-    """A file name for what is trained: the encoder, `tiny-pre`, or a VLM that has its own."""
-    name = settings.language_model if settings.vlm else settings.encoder
-    return "".join(one if one.isalnum() or one in "-_." else "-" for one in name)
 
 
 def _text(record: "TransferRecord") -> str:

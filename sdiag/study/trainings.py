@@ -8,8 +8,7 @@ from probes.conflict.records import read_conflict
 from probes.folders import record_folder
 from reports.report import write_report
 from sdiag.commands.against import compare
-from sdiag.commands.trainings import checker, question_counts, trainer
-from sdiag.commands.transfer import record_name
+from sdiag.commands.trainings import checker, question_counts, record_name, trained
 from sdiag.study.analyses import report_cost
 from sdiag.study.costs import Clock, Cost, training_cost
 from sdiag.study.encoders import StudyPair
@@ -32,7 +31,6 @@ from socialfusion.transfer.records import (
     write_transfer,
 )
 from socialfusion.transfer.run import Runs, transfer_record
-from socialfusion.transfer.sweep import sweep
 
 __all__ = ["final_steps", "settings_of", "training_steps"]
 
@@ -87,15 +85,14 @@ def _said(missing: Sequence[PlannedRun]) -> str:
 
 def _trained(world: World, fusion: Fusion, runs: Sequence[PlannedRun]) -> Runs:
     """All runs, after training those that are missing, from their last checkpoints."""
-    train = trainer(
+    return trained(
+        runs,
         cache=world.cache,
         results=world.results,
         device=world.study.device,
         save_every=fusion.save_every,
         data_root=world.roots,
     )
-    check = checker(world.cache)
-    return Runs(world.results, sweep(runs, train, results=world.results, check=check))
 
 
 def _cost(

@@ -1,11 +1,8 @@
 """Trainings of a study: planned from names, trained once, told apart from other settings."""
 
-from dataclasses import replace
-
-import numpy as np
 import pytest
 from fusion_runs import fake_trainer
-from slice_worlds import token_world, write_tokens
+from worded_caches import CLASSES, SIZES, fill
 
 from degradation.encoders.pair import Pair
 from degradation.errors import ConfigError
@@ -19,8 +16,6 @@ from sdiag.study.world import TaskRows, World
 from socialfusion.records import run_folder
 from socialfusion.transfer.records import ablation_path, read_transfer, transfer_path
 
-CLASSES = {"scenes-looking": ("elsewhere", "viewer"), "scenes-gesture": ("fist", "one", "palm")}
-SIZES = {"train": 16, "val": 4, "test": 16}
 SMALL = {
     "language_model": "tiny", "connector_width": 8, "lora_rank": 2, "batch_size": 4,
     "dtype": "float32",
@@ -41,23 +36,12 @@ def study_of(**stages):
 def world(tmp_path, monkeypatch):
     """A function from a study to its world, whose trainer writes records of fair skill."""
     cache, results = tmp_path / "cache", tmp_path / "results"
-    cards = {}
-    for name, classes in CLASSES.items():
-        task, splits = token_world(sizes=SIZES, seed=0)
-        question = name.removeprefix("scenes-")
-        spec = replace(
-            task, name=name, label_sets={question: classes}, metrics={question: ("accuracy",)}
-        )
-        named = {
-            split: (replace(one, labels={question: np.arange(len(one)) % len(classes)}), *sides)
-            for split, (one, *sides) in splits.items()
-        }
-        write_tokens(cache, spec, named)
-        cards[name] = open_pair(cache, name, "planted")[0].cards()
+    fill(cache)
+    cards = {name: open_pair(cache, name, "planted")[0].cards() for name in CLASSES}
     train = fake_trainer(
         results, lambda task, settings: 0.8, digest="digest of planted:post", splits=cards
     )
-    monkeypatch.setattr(trainings, "trainer", lambda **options: train)
+    monkeypatch.setattr("sdiag.commands.trainings.trainer", lambda **options: train)
     facts = EncoderFacts("a", blocks=2, width=6, patch=8, size=32, parameters=1000)
     pair = StudyPair(
         Pair("planted", "a", "b", "made up", "a test"), Protocol(), facts, facts,

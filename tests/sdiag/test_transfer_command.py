@@ -2,42 +2,23 @@
 
 import json
 import shutil
-from dataclasses import replace
 
-import numpy as np
 import pytest
 from fusion_runs import fake_trainer
-from slice_worlds import token_world, write_tokens
 from typer.testing import CliRunner
+from worded_caches import CLASSES, fill
 
 from degradation.errors import ConfigError, PairingError
 from probes.table import open_pair
 from sdiag.cli import app
-from sdiag.commands.transfer import record_name
+from sdiag.commands.trainings import record_name
 from socialfusion.defaults import default_settings
 from socialfusion.transfer.records import ablation_path, read_ablation, read_transfer, transfer_path
 
-SIZES = {"train": 16, "val": 4, "test": 16}
-CLASSES = {"scenes-looking": ("elsewhere", "viewer"), "scenes-gesture": ("fist", "one", "palm")}
 SETTINGS = ("connector_width=8", "lora_rank=2", "batch_size=4", "language_model=tiny")
 SMALL = ["--seeds", "1", "--steps", "1", "--encoder", "planted:pre", "--set", "dtype=float32"]
 SMALL += [f"--set={one}" for one in SETTINGS]
 TWO = [part for task in CLASSES for part in ("--task", task)]
-
-
-def fill(root, *, seed=0):
-    """Two tasks of classes whose words the small language model knows."""
-    for name, classes in CLASSES.items():
-        task, splits = token_world(sizes=SIZES, seed=seed)
-        question = name.removeprefix("scenes-")
-        spec = replace(
-            task, name=name, label_sets={question: classes}, metrics={question: ("accuracy",)}
-        )
-        named = {
-            split: (replace(one, labels={question: np.arange(len(one)) % len(classes)}), *sides)
-            for split, (one, *sides) in splits.items()
-        }
-        write_tokens(root, spec, named)
 
 
 @pytest.fixture
@@ -57,8 +38,7 @@ def trained(folders, tmp_path, monkeypatch):
         tmp_path / "results", lambda task, settings: 0.8, digest="digest of planted:pre",
         splits=splits,
     )  # fmt: skip
-    for command in ("transfer", "ablate"):
-        monkeypatch.setattr(f"sdiag.commands.{command}.trainer", lambda **options: train)
+    monkeypatch.setattr("sdiag.commands.trainings.trainer", lambda **options: train)
     return train.calls
 
 
