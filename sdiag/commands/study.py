@@ -10,11 +10,13 @@ import typer
 from sdiag.commands.options import CACHE, RESULTS, Cache, Json, Results, Weights, emit
 
 if TYPE_CHECKING:
-    from sdiag.study.costs import Rate
+    from sdiag.study.costs import Clock, Rate
     from sdiag.study.run import Done, Outlook
     from sdiag.study.schema import Study
 
 __all__ = ["EXAMPLES", "study"]
+
+STATES = ("there", "to do", "cannot")
 
 EXAMPLES = (
     "Examples:  sdiag study --list  |  sdiag study --tiny clip-and-dinov2  |  "
@@ -189,7 +191,7 @@ def _done_text(done: "list[Done]", results: Path) -> str:
     return f"{len(done)} steps: {words}. Records are in {results}."
 
 
-def _plan_data(plan: "list[Outlook]", rates: "dict[str, Rate]") -> dict[str, Any]:
+def _plan_data(plan: "list[Outlook]", rates: "dict[Clock, Rate]") -> dict[str, Any]:
     steps = [
         {
             "stage": one.step.stage,
@@ -198,60 +200,78 @@ def _plan_data(plan: "list[Outlook]", rates: "dict[str, Rate]") -> dict[str, Any
             "why": one.why,
             "pictures": one.cost.pictures,
             "bytes": one.cost.bytes,
-            "flops": sum(one.cost.flops.values()),
+            "flops": one.cost.flops,
             "seconds": one.seconds,
+            "at_least": one.least,
         }
         for one in plan
     ]
-    speed = {name: {"flops_per_second": one.flops, "from": one.how} for name, one in rates.items()}
+    speed = {str(clock): {"per_second": r.per_second, "from": r.how} for clock, r in rates.items()}
     return {"steps": steps, "speed": speed}
 
 
-def _plan_text(plan: "list[Outlook]", rates: "dict[str, Rate]") -> str:
-    """The plan as a table, its sums, and where the times come from."""
+def _plan_text(plan: "list[Outlook]", rates: "dict[Clock, Rate]") -> str:
+    """The plan by stage and by step, as tables, and where the times come from."""
     import pandas as pd
 
-    table = pd.DataFrame(
-        [
-            {
-                "stage": one.step.stage,
-                "of": one.step.subject,
-                "state": one.state,
-                "pictures": f"{one.cost.pictures:,}" if one.cost.pictures else "",
-                "size": _scaled(one.cost.bytes, "B"),
-                "FLOPs": _scaled(sum(one.cost.flops.values()), ""),
-                "time": _time(one),
-                "why": one.cost.unknown or one.why.partition(". ")[0],
-            }
-            for one in plan
-        ]
-    )
-    todo = [one for one in plan if one.state == "to do"]
-    seconds = sum(one.seconds or 0 for one in todo)
-    open_ends = sum(one.seconds is None for one in todo)
+    from sdiag.study.schema import STAGES
+
+    stages = [[one for one in plan if one.step.stage == stage] for stage in STAGES]
+    summed = [
+        {"stage": some[0].step.stage, "steps": len(some)}
+        | {state: sum(one.state == state for one in some) or "" for state in STATES}
+        | _amounts(some)
+        for some in stages
+        if some
+    ]
+    every = {"stage": "all", "steps": len(plan)}
+    every |= {state: sum(one.state == state for one in plan) or "" for state in STATES}
+    steps = [
+        {"stage": one.step.stage, "of": one.step.subject, "state": one.state}
+        | _amounts([one])
+        | {"why": one.cost.unknown or one.why.partition(". ")[0]}
+        for one in plan
+    ]
     lines = [
-        table.to_string(index=False),
+        pd.DataFrame([*summed, every | _amounts(plan)]).to_string(index=False),
         "",
-        f"{len(todo)} of {len(plan)} steps to do: {sum(o.cost.pictures for o in todo):,} pictures, "
-        f"{_scaled(sum(o.cost.bytes for o in todo), 'B') or '0 B'}, "
-        f"{_scaled(sum(sum(o.cost.flops.values()) for o in todo), 'FLOPs') or '0 FLOPs'}, about "
-        f"{_clock(seconds)}" + (f"; not estimated: {open_ends} (?)." if open_ends else "."),
+        pd.DataFrame(steps).to_string(index=False),
+        "",
+        "Times: from short runs on this machine, as it is busy now (`--json` has them). > is at "
+        "least so long; ? is not known; + more that is not known.",
     ]
     lines += [
-        f"{name}: {_scaled(one.flops, 'FLOP/s')} on this machine, from {one.how}."
-        for name, one in rates.items()
+        f"{clock.of}: {_scaled(one.per_second, 'FLOP/s')}, from {one.how}."
+        for clock, one in rates.items()
+        if clock.what in ("encoder", "language model")
     ]
     lines.append(
         "FLOPs: 2 x parameters x tokens + 4 x tokens^2 x width x blocks a picture; three times "
-        "that with gradients. Reading pictures comes on top where the disk is slower."
+        "that with gradients. Those of probes are not counted, only timed."
     )
     return "\n".join(lines)
 
 
-def _time(one: "Outlook") -> str:
-    if one.state != "to do":
-        return ""
-    return "?" if one.seconds is None else _clock(one.seconds)
+def _amounts(plan: "list[Outlook]") -> dict[str, str]:
+    """What is to do in these steps, summed."""
+    todo = [one for one in plan if one.state == "to do"]
+    pictures = sum(one.cost.pictures for one in todo)
+    return {
+        "pictures": f"{pictures:,}" if pictures else "",
+        "size": _scaled(sum(one.cost.bytes for one in todo), "B"),
+        "FLOPs": _scaled(sum(one.cost.flops for one in todo), ""),
+        "time": _time(todo),
+    }
+
+
+def _time(todo: "list[Outlook]") -> str:
+    """Of all these steps: `40 s`, `> 3.5 h`, `?`, `12 min + ?`; empty for none."""
+    known = [one for one in todo if one.seconds is not None]
+    if not known:
+        return "?" if todo else ""
+    least = "> " if any(one.least for one in known) else ""
+    more = " + ?" if len(known) < len(todo) else ""
+    return least + _clock(sum(one.seconds or 0 for one in known)) + more
 
 
 def _clock(seconds: float) -> str:

@@ -1,34 +1,31 @@
-"""What a step will cost: pictures, bytes on disk, operations. And how fast this machine is.
+"""What a step will cost: pictures, bytes on disk, operations, and work in units that are timed.
 
 Operations of a forward pass are counted by `EncoderFacts.flops`. A backward pass through trained
-weights costs twice that, through frozen ones about once. Small parts (norms, heads, connectors)
-are left out.
+weights costs twice that, through frozen ones about once. Small parts (norms, heads, adapters) are
+left out. How fast this machine does the work is found by `sdiag.study.clocks`; work of the stages
+that read features is counted in `sdiag.study.analyses`.
 """
 
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-import torch
-
-from degradation.encoders.encoder import Encoder
-from degradation.encoders.registry import load_encoder
 from degradation.encoders.shipped import tiny_folder
-from degradation.errors import SdiagError
-from sdiag.study.encoders import EncoderFacts, StudyPair, encoder_facts
+from sdiag.study.encoders import EncoderFacts, StudyPair
 from sdiag.study.schema import Gcd
 from sdiag.study.world import TaskRows, World
 from socialfusion.records import FusionSettings
 
 __all__ = [
+    "Clock",
     "Cost",
     "Rate",
     "conflict_cost",
     "extraction_cost",
-    "measured_rate",
+    "language_folder",
     "training_cost",
 ]
 
@@ -36,8 +33,27 @@ HALF = 2
 """Bytes of a stored number."""
 TEXT = 32
 """Tokens of a prompt with its answer, roughly."""
-TIMED = 1.0
-"""Seconds that a calibration runs, at least one batch."""
+QWEN_TOWER = 675_000_000
+"""Parameters of the vision tower of every Qwen2-VL; four of its tokens become one of the text."""
+QWEN_TOKEN = 28 * 28
+"""Pixels that become one token of the text."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Clock:
+    """Something that is timed, in a unit of its own.
+
+    Attributes:
+        what: One of those that `sdiag.study.clocks` can time.
+        of: Name of an encoder, a language model or a task; empty for all others.
+    """
+
+    what: str
+    of: str = ""
+
+    def __str__(self) -> str:
+        """`encoder tiny:pre`, `class probe`."""
+        return f"{self.what} {self.of}".rstrip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,149 +63,143 @@ class Cost:
     Attributes:
         pictures: To be opened.
         bytes: To be written.
-        flops: By the name of the encoder whose speed is measured for them.
+        flops: Operations of encoders and language models.
+        work: By what is timed for it, in its unit.
+        least: Whether more may come on top, so that the time is a lower bound.
         unknown: Why there is no number; empty if there is one.
     """
 
     pictures: int = 0
     bytes: int = 0
-    flops: Mapping[str, float] = field(default_factory=dict)
+    flops: float = 0.0
+    work: Mapping[Clock, float] = field(default_factory=dict)
+    least: bool = False
     unknown: str = ""
 
-    def seconds(self, rates: "Mapping[str, Rate]") -> float | None:
+    def seconds(self, rates: "Mapping[Clock, Rate]") -> float | None:
         """Time at these rates; None where nothing says how long it takes."""
-        if not self.flops or any(rates[name].flops <= 0 for name in self.flops):
+        if not self.work or any(rates[clock].per_second <= 0 for clock in self.work):
             return None
-        return sum(count / rates[name].flops for name, count in self.flops.items())
+        return sum(count / rates[clock].per_second for clock, count in self.work.items())
+
+    def bounded(self, rates: "Mapping[Clock, Rate]") -> bool:
+        """Whether these seconds are a lower bound."""
+        return self.least or any(rates[clock].bound for clock in self.work)
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """How fast this machine computes an encoder.
+    """How fast this machine is.
 
     Attributes:
-        flops: Operations in a second.
+        per_second: Units of a clock in a second.
         how: What was timed.
+        bound: Whether it is faster than what it stands for, so that times are too short.
     """
 
-    flops: float
+    per_second: float
     how: str
+    bound: bool = False
 
 
-def extraction_cost(pair: StudyPair, rows: TaskRows) -> Cost:
+def extraction_cost(pair: StudyPair, task: str, rows: TaskRows) -> Cost:
     """Both sides of a pair on all splits of a task; reference features are left out."""
     size, stored = pair.choice.size, 0
-    flops: dict[str, float] = {}
+    passes: Counter[Clock] = Counter()
     for one in (pair.pre, pair.post):
         pooled = len(pair.choice.blocks or ()) * rows.regions
         tokens = len(pair.choice.token_blocks or ()) * rows.frames * one.tokens(size)
         stored += rows.rows * (pooled + tokens) * one.width * HALF
-        flops[one.name] = flops.get(one.name, 0) + rows.pictures * one.flops(size)
-    return Cost(rows.pictures, stored, flops)
+        passes[Clock("encoder", one.name)] += rows.pictures * one.flops(size)
+    opened = Counter({Clock("opening", task): rows.pictures})
+    return Cost(rows.pictures, stored, sum(passes.values()), passes + opened)
 
 
-def conflict_cost(pair: StudyPair, asked: Gcd, tasks: list[TaskRows]) -> Cost:
+def conflict_cost(pair: StudyPair, asked: Gcd, tasks: Mapping[str, TaskRows]) -> Cost:
     """Forward and backward passes of every batch of every question, on both sides."""
-    pictures = sum(one.questions * one.frames for one in tasks) * asked.batches * asked.batch_size
+    work: Counter[Clock] = Counter()
+    for name, one in tasks.items():
+        shown = one.questions * one.frames * asked.batches * asked.batch_size
+        work[Clock("opening", name)] += 2 * shown
+    pictures = sum(work.values()) // 2
     passes = 3 * pictures * (2 if asked.swapped_labels else 1)
-    flops: dict[str, float] = {}
+    flops = 0.0
     for one in (pair.pre, pair.post):
-        flops[one.name] = flops.get(one.name, 0) + passes * one.flops(pair.choice.size)
-    return Cost(pictures, 0, flops)
+        work[Clock("encoder", one.name)] += passes * one.flops(pair.choice.size)
+        flops += passes * one.flops(pair.choice.size)
+    return Cost(pictures, 0, flops, work)
 
 
 def training_cost(
-    encoder: EncoderFacts,
-    size: int | None,
-    runs: list[FusionSettings],
-    world: World,
+    encoder: EncoderFacts, size: int | None, runs: list[FusionSettings], world: World
 ) -> Cost:
-    """Runs of SocialFusion that are still to be trained.
+    """Runs of SocialFusion, or of a Qwen2-VL, that are still to be trained.
 
     Two operations for each parameter of the language model and token forward, and two backward
-    through its frozen weights. A test row is one forward pass.
+    through its frozen weights; six for each of the connector. A test row is one forward pass.
+    Where tokens are computed from pictures, the encoder's forward pass of each comes on top, and
+    its backward pass where it is trained.
     """
-    total = 0.0
+    work: Counter[Clock] = Counter()
+    pictures, flops = 0, 0.0
     for settings in runs:
         weights = language_parameters(settings.language_model)
         if weights is None:
             return Cost(unknown=f"the size of {settings.language_model} is not known")
-        tasks = [world.rows(name) for name in settings.tasks]
-        length = encoder.tokens(size)
-        tokens = [one.questions * (one.frames * length + TEXT) for one in tasks]
-        share = 1.0 if settings.budget == "per-task" else 1 / sum(one.questions for one in tasks)
-        seen = settings.steps * settings.batch_size * share * sum(tokens)
-        tested = sum(
-            list(one.counts.values())[-1] * own for one, own in zip(tasks, tokens, strict=True)
-        )
-        total += weights * (4 * seen + 2 * tested)
-    return Cost(flops={encoder.name: total})
+        tasks = {name: world.rows(name) for name in settings.tasks}
+        questions = sum(one.questions for one in tasks.values())
+        share = 1.0 if settings.budget == "per-task" else 1 / questions
+        sight = settings.max_pixels // QWEN_TOKEN if settings.vlm else encoder.tokens(size)
+        wide = settings.connector_width
+        connector = 0 if settings.vlm else wide * (encoder.width + settings.connector_depth * wide)
+        language = tower = 0.0
+        for name, one in tasks.items():
+            seen = settings.steps * settings.batch_size * share * one.questions
+            tested = list(one.counts.values())[-1] * one.questions
+            length, shown = one.frames * sight + TEXT, (seen + tested) * one.frames
+            language += weights * length * (4 * seen + 2 * tested)
+            language += connector * one.frames * sight * (6 * seen + 2 * tested)
+            once = 2.0 * QWEN_TOWER * 4 * sight if settings.vlm else encoder.flops(size)
+            trained = settings.train_vision if settings.vlm else settings.train_encoder
+            if settings.vlm or settings.from_pictures:
+                tower += one.frames * once * ((3 if trained else 1) * seen + tested)
+                pictures += int(shown)
+                work[Clock("opening", name)] += shown
+        at_hand = not settings.vlm and language_folder(settings.language_model) is not None
+        reader = Clock("language model", settings.language_model)
+        work[reader if at_hand else Clock("encoder", encoder.name)] += language
+        work[Clock("encoder", encoder.name)] += tower
+        flops += language + tower
+    return Cost(pictures, 0, flops, +work)
+
+
+def language_folder(name: str) -> Path | None:
+    """Where a language model lies if it is on this machine as a folder, or ships; else None."""
+    if name == "tiny":
+        return tiny_folder() / "language-model"
+    return Path(name) if (Path(name) / "config.json").exists() else None
 
 
 @cache
 def language_parameters(name: str) -> int | None:
-    """Parameters of a language model: of the one that ships, else as its name says, `-1B`."""
-    if name == "tiny":
-        place = tiny_folder() / "language-model" / "model.safetensors"
-        return place.stat().st_size // 4
+    """Parameters of a language model: as its files hold them, else as its name says, `-1B`."""
+    folder = language_folder(name)
+    if folder is not None and (files := list(folder.glob("*.safetensors"))):
+        return sum(_entries(one) for one in files)
     found = re.search(r"(\d+(?:\.\d+)?)([BM])\b", name)
     return int(float(found[1]) * {"B": 1e9, "M": 1e6}[found[2]]) if found else None
 
 
-def measured_rate(name: str, *, device: str, precision: str, weights: Path | None) -> Rate:
-    """How fast this machine computes an encoder, from a few batches.
+def _entries(path: Path) -> int:
+    """Numbers in a safetensors file."""
+    from safetensors import safe_open
 
-    Where its weights are not on this machine, from matrix products of its width: an upper bound,
-    which a tower reaches half of or less.
-
-    Args:
-        name: Of the encoder.
-        device: Where.
-        precision: Arithmetic.
-        weights: Folder in which published repositories are looked for first.
-    """
-    facts = encoder_facts(name, weights)
-    dtype = getattr(torch, precision)
-    try:
-        encoder = load_encoder(name, device=device, weights=weights, offline=True)
-    except SdiagError:
-        return Rate(_product_rate(facts, device, dtype), "matrix products of its width")
-    rate = _encoder_rate(encoder, facts, device, dtype)
-    return Rate(rate, "a few batches of it")
-
-
-def _encoder_rate(encoder: Encoder, facts: EncoderFacts, device: str, dtype: torch.dtype) -> float:
-    """Operations a second in forward passes; a warm-up batch first."""
-    last = [facts.blocks - 1]
-    kind = torch.device(device).type
-    batch = 1 if facts.flops(None) > 1e11 and kind == "cpu" else 16
-    pixels = torch.zeros(batch, 3, facts.size, facts.size, dtype=torch.uint8, device=device)
-    autocast = torch.autocast(kind, dtype, enabled=dtype != torch.float32)
-    with torch.inference_mode(), autocast:
-        rate = _repeated(lambda: encoder(pixels, last), device, TIMED)
-    return rate * batch * facts.flops(None)
-
-
-def _product_rate(facts: EncoderFacts, device: str, dtype: torch.dtype) -> float:
-    """Operations a second in products of tokens with a feed-forward matrix."""
-    left = torch.ones(facts.tokens(None), facts.width, device=device, dtype=dtype)
-    right = torch.ones(facts.width, 4 * facts.width, device=device, dtype=dtype)
-    rate = _repeated(lambda: torch.mm(left, right), device, TIMED / 4)
-    return rate * 2.0 * left.numel() * 4 * facts.width
-
-
-def _repeated(work: Callable[[], object], device: str, least: float) -> float:
-    """How often a second something is done, after doing it once to warm up."""
-
-    def wait() -> None:
-        if torch.device(device).type == "cuda":
-            torch.cuda.synchronize(device)
-
-    work()
-    wait()
-    started, done = time.perf_counter(), 0
-    while not done or time.perf_counter() - started < least:
-        work()
-        wait()
-        done += 1
-    return done / (time.perf_counter() - started)
+    with safe_open(path, "pt") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    total = 0
+    for shape in shapes:
+        count = 1
+        for side in shape:
+            count *= side
+        total += count
+    return total

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from degradation.cache.files import write_atomically
-from degradation.errors import ConfigError, InterruptedRun, SdiagError
-from sdiag.study.costs import Cost, Rate, measured_rate
+from degradation.errors import ConfigError, DataError, InterruptedRun, SdiagError
+from sdiag.study.clocks import measured_rate
+from sdiag.study.costs import Clock, Cost, Rate
 from sdiag.study.reading import to_toml
 from sdiag.study.schema import Fusion, Study
 from sdiag.study.steps import Step, encoder_steps
@@ -34,6 +35,7 @@ class Outlook:
         why: What is missing or differs, or why it cannot be done.
         cost: Of doing it; nothing if it is there.
         seconds: Estimated; None where nothing says how long.
+        least: Whether it will take longer than that.
     """
 
     step: Step
@@ -41,6 +43,7 @@ class Outlook:
     why: str
     cost: Cost
     seconds: float | None
+    least: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,7 @@ def resolved(world: World) -> Study:
     )
 
 
-def outlook(world: World, steps: Sequence[Step]) -> tuple[list[Outlook], dict[str, Rate]]:
+def outlook(world: World, steps: Sequence[Step]) -> tuple[list[Outlook], dict[Clock, Rate]]:
     """What a study would do now, and at what cost; nothing is written.
 
     A step whose inputs are not there is to do, whatever is there of it.
@@ -119,7 +122,7 @@ def outlook(world: World, steps: Sequence[Step]) -> tuple[list[Outlook], dict[st
         steps: From `study_steps`.
 
     Returns:
-        The steps in order, and the speed of each encoder that something is to be computed with.
+        The steps in order, and the speed of everything that their times are made of.
     """
     found: dict[str, tuple[str, str, Cost]] = {}
     for step in steps:
@@ -132,24 +135,24 @@ def outlook(world: World, steps: Sequence[Step]) -> tuple[list[Outlook], dict[st
                 why = f"after: {waits[0]}" if len(waits) == 1 else f"after {len(waits)} others"
             else:
                 why = step.differs()
-            found[step.key] = ("to do", why, step.cost()) if why else ("there", "", Cost())
+            found[step.key] = ("to do", why, _cost(step)) if why else ("there", "", Cost())
         except SdiagError as error:
             found[step.key] = ("cannot", str(error), Cost())
-    names = {name for _, _, cost in found.values() for name in cost.flops}
-    rates = {
-        name: measured_rate(
-            name,
-            device=world.study.device,
-            precision=world.study.extract.precision,
-            weights=world.weights,
-        )
-        for name in sorted(names)
-    }
+    clocks = {clock for _, _, cost in found.values() for clock in cost.work}
+    rates = {clock: measured_rate(clock, world) for clock in sorted(clocks)}
     plan = [
-        Outlook(step, state, why, cost, cost.seconds(rates))
+        Outlook(step, state, why, cost, cost.seconds(rates), cost.bounded(rates))
         for step, (state, why, cost) in ((step, found[step.key]) for step in steps)
     ]
     return plan, rates
+
+
+def _cost(step: Step) -> Cost:
+    """Of doing it; unknown where the data that say how many rows there are lie elsewhere."""
+    try:
+        return step.cost()
+    except DataError as error:
+        return Cost(unknown=str(error))
 
 
 def run_study(
