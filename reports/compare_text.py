@@ -90,7 +90,7 @@ def _trainings(every: Sequence[TrainingChange]) -> str:
         (
             TRAINED,
             *_table([_training_row(one, every) for one in rows]),
-            *_rest(len(every) - len(rows), rows, "did not change for certain"),
+            *_rest(len(every) - len(rows), "Not changed for certain"),
         )
     )
 
@@ -105,17 +105,17 @@ def _shown(heading: str, every: Sequence[Shown]) -> str:
         (
             heading,
             *_table([_shown_row(one, every) for one in rows]),
-            *_rest(len(different) - len(rows), rows, "do not differ for certain"),
-            *_rest(len(every) - len(different), rows, "are exactly the same"),
+            *_rest(len(different) - len(rows), "Not different for certain"),
+            *_rest(len(every) - len(different), "Exactly the same"),
             *([f"{changed} of {len(every)} words changed."] if worded else []),
         )
     )
 
 
-def _rest(number: int, rows: Sequence[object], what: str) -> Iterator[str]:
+def _rest(number: int, what: str) -> Iterator[str]:
     """How many numbers a table leaves out, as a line, if any."""
     if number:
-        yield f"{count(number)} {'more' if rows else 'numbers'} {what}; --json has them."
+        yield f"{what}, and only in --json: {count(number)}."
 
 
 def _training_row(one: TrainingChange, every: Sequence[TrainingChange]) -> dict[str, str]:
