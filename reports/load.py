@@ -14,6 +14,7 @@ lie in the folder of a pair, `<results>/<pair>/`, or of a trained model,
 whether one is of the rows of a run, the report says.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,7 +214,7 @@ def read_records(results: Path) -> tuple[RunRecord, ...]:
 
 def _read_runs(results: Path) -> dict[Key, tuple[Path, RunRecord]]:
     """All runs with their files, by pair and task, sorted."""
-    if not results.is_dir():
+    if not os.path.isdir(results):  # False, too, for a name that no folder can have
         raise ConfigError(
             f"Expected a folder of result records, found no folder at {results}. "
             "Name the folder that `sdiag probe` wrote to, or run `sdiag probe` first."

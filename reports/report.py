@@ -5,6 +5,8 @@ leaves an earlier report as it was, and no half of a new one.
 """
 
 import contextlib
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -26,6 +28,8 @@ __all__ = ["ReportSummary", "read_records", "verdict_table", "write_report"]
 DOCUMENT, PAGE, NUMBERS, FIGURES = "report.md", "report.html", "numbers.csv", "figures"
 PARTS = (FIGURES, NUMBERS, PAGE, DOCUMENT)
 """All that a report is, in the order in which it is put in place."""
+DRAFT = ".draft-"
+"""Beginning of the name of a folder in which a report is being written, by which process."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +62,7 @@ def write_report(
     Args:
         results: Folder of the runs, `<results>/<pair>/<task>/`.
         out: Folder of the report; made if need be. An earlier report in it is replaced, other
-            files in it are left alone.
+            files in it and in its `figures/` are left alone.
         margin: Equivalence margin in points, not negative.
         alpha: Level of the tests, between 0 and 1.
         command: Command line that made the report, for its last section.
@@ -95,12 +99,12 @@ def _check_settings(margin: float, alpha: float) -> None:
 
 def _check_destination(out: Path) -> None:
     """Refuse to replace what is not a report."""
-    if out.exists() and not out.is_dir():
+    if os.path.lexists(out) and not os.path.isdir(out):
         raise ConfigError(f"Expected a folder for the report, found a file at {out}. Name another.")
     own = {DOCUMENT: _starts(out / DOCUMENT, MARKER), PAGE: _starts(out / PAGE, PAGE_MARKER)}
     own |= dict.fromkeys((NUMBERS, FIGURES), own[DOCUMENT])
     for name, written in own.items():
-        if (out / name).exists() and not written:
+        if os.path.lexists(out / name) and not written:
             raise ConfigError(
                 f"Expected no {name} or an earlier report in {out}, found a {name} that sdiag did "
                 "not write. Move it away or name another folder with --out."
@@ -120,7 +124,8 @@ def _written_whole(out: Path) -> Iterator[Path]:
     """A draft folder beside `out`, moved into it if the block ends well, removed in any case."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=out))
+        _remove_abandoned(out)
+        draft = Path(tempfile.mkdtemp(prefix=f"{DRAFT}{os.getpid()}-", dir=out))
     except OSError as error:
         raise ConfigError(
             f"Expected a folder that can be written at {out}, found: {error.strerror}. "
@@ -140,21 +145,62 @@ def _written_whole(out: Path) -> Iterator[Path]:
             out.rmdir()  # only if nothing was written: rmdir refuses a folder that holds anything
 
 
+def _remove_abandoned(out: Path) -> None:
+    """Remove the drafts of processes that are dead."""
+    for draft in out.glob(f"{DRAFT}*"):
+        writer = draft.name.removeprefix(DRAFT).partition("-")[0]
+        try:
+            os.kill(int(writer), 0)
+        except ProcessLookupError:
+            shutil.rmtree(draft, ignore_errors=True)
+        except (PermissionError, ValueError, OverflowError):  # alive, or not a name of ours
+            continue
+
+
 def _move_into(out: Path, draft: Path) -> None:
-    """Move a report into place, the document last; put the old parts back if a move fails."""
+    """Put a report in place file by file, the document last; put the old one back if a move fails.
+
+    Every file is replaced in one go, so that a kill between two of them leaves none missing.
+    """
+    new, earlier = _files(draft), _earlier(out)
     old = draft / "old"
-    old.mkdir()
-    moved: list[str] = []
+    for name in earlier:
+        _below(old, name).write_bytes((out / name).read_bytes())
     try:
-        for name in PARTS:
-            if (out / name).exists():
-                (out / name).rename(old / name)
-            moved.append(name)
-            (draft / name).rename(out / name)
+        for name in new:
+            (draft / name).replace(_below(out, name))
+        for name in earlier - set(new):
+            (out / name).unlink()
     except OSError:
-        for name in moved:
-            if (out / name).exists():
-                (out / name).rename(draft / name)
-            if (old / name).exists():
-                (old / name).rename(out / name)
+        for name in new:
+            if name in earlier:
+                (old / name).replace(out / name)
+            else:
+                (out / name).unlink(missing_ok=True)
         raise
+
+
+def _files(folder: Path) -> list[str]:
+    """The files of a report in a folder, in the order in which they are put in place."""
+    return [
+        file.relative_to(folder).as_posix()
+        for part in PARTS
+        for file in (sorted((folder / part).iterdir()) if part == FIGURES else [folder / part])
+    ]
+
+
+def _earlier(out: Path) -> set[str]:
+    """The files of the report that is there: what is not in its text is not of it."""
+    if not (out / DOCUMENT).exists():
+        return set()
+    text = (out / DOCUMENT).read_text(encoding="utf-8")
+    stems = {Path(one).stem for one in re.findall(rf"\]\(({FIGURES}/[^)]+)\)", text)}
+    figures = {f"{FIGURES}/{stem}{kind}" for stem in stems for kind in (".png", ".svg", ".csv")}
+    return {name for name in (*figures, NUMBERS, PAGE, DOCUMENT) if (out / name).is_file()}
+
+
+def _below(folder: Path, name: str) -> Path:
+    """A path in a folder, in which its own folder is made."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path

@@ -347,14 +347,14 @@ def test_a_failed_run_leaves_the_earlier_report(
     (out / "mine.txt").write_text("kept")
     before = {p: p.read_bytes() for p in sorted(out.rglob("*.*"))}
     make_run(tmp_path / "r", "other", "scenes-gaze")
-    rename = Path.rename
+    replace = Path.replace
 
     def full(self: Path, target: Path) -> Path:
         if self.name == "report.md" and self.parent.name.startswith(".draft-"):
             raise OSError(28, "No space left on device")
-        return rename(self, target)
+        return replace(self, target)
 
-    monkeypatch.setattr(Path, "rename", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(SdiagError, match="No space left"):
         write_report(tmp_path / "r", out)
     assert {p: p.read_bytes() for p in sorted(out.rglob("*.*"))} == before
