@@ -17,7 +17,7 @@ from degradation.encoders import registry
 from degradation.errors import DataError
 from probes.conflict import models
 from sdiag.cli import app
-from sdiag.study import costs, encoders, steps
+from sdiag.study import clocks, encoders, steps
 from sdiag.study.run import RESOLVED
 from sdiag.study.schema import Study
 
@@ -44,9 +44,9 @@ refits = 0
 def small_encoders():
     with pytest.MonkeyPatch.context() as patch:
         encoders.encoder_facts.cache_clear()
-        for module in (registry, models, encoders, costs):
+        for module in (registry, models, encoders, clocks):
             patch.setattr(module, "load_encoder", small_encoder)
-        patch.setattr(costs, "TIMED", 0.01)
+        patch.setattr(clocks, "TIMED", 0.01)
         yield
     encoders.encoder_facts.cache_clear()
 
@@ -256,8 +256,13 @@ def test_the_plan_reads_for_people(folder):
     done = CliRunner().invoke(
         app, ["study", "study.toml", "--dry-run", "--cache", "cache", "--results", "results"]
     )
-    assert "5 of 5 steps to do: 128 pictures" in done.stdout
-    assert "FLOP/s on this machine, from a few batches of it." in done.stdout
+    summed = [line.split() for line in done.stdout.split("\n\n")[0].splitlines()]
+    assert [line[:3] for line in summed] == [
+        ["stage", "steps", "there"], ["extract", "2", "2"], ["drift", "2", "2"], ["gcd", "1", "1"],
+        ["all", "5", "5"],
+    ]  # fmt: skip
+    assert summed[-1][3] == "128"
+    assert "FLOP/s, from a few batches of it." in done.stdout
 
 
 def test_operations_are_those_that_torch_counts():

@@ -8,11 +8,13 @@ from degradation.encoders.pair import Pair
 from degradation.errors import ConfigError
 from degradation.protocol import Protocol
 from probes.table import open_pair
-from sdiag.study import trainings
+from sdiag.commands import trainings as shared
+from sdiag.study import costs, trainings
 from sdiag.study.encoders import EncoderFacts, StudyPair
 from sdiag.study.run import resolved
 from sdiag.study.schema import PairChoice, Study
 from sdiag.study.world import TaskRows, World
+from socialfusion.language import load_language
 from socialfusion.records import run_folder
 from socialfusion.transfer.records import ablation_path, read_transfer, transfer_path
 
@@ -102,12 +104,44 @@ def test_more_seeds_train_only_what_is_new(world):
 def test_costs_are_those_of_the_language_model_and_only_of_missing_runs(world):
     one = world(study_of(train=SIDES))
     (step,) = trainings.training_steps(one)
-    weights = trainings.training_cost.__globals__["language_parameters"]("tiny")
-    length = 16 + 32  # 4 x 4 tokens and the text
-    seen = 3 * 4 * 2 * length
-    assert step.cost().flops["a"] == pytest.approx(weights * (4 * seen + 2 * 2 * 16 * length))
+    weights = costs.language_parameters("tiny")
+    assert weights == sum(one.numel() for one in load_language("tiny").model.parameters())
+    sight, text = 4 * 4, 32
+    seen, tested = 3 * 4 * 2, 2 * 16
+    language = weights * (sight + text) * (4 * seen + 2 * tested)
+    connector = 8 * (6 + 3 * 8) * sight * (6 * seen + 2 * tested)
+    cost = step.cost()
+    assert cost.work == {costs.Clock("language model", "tiny"): pytest.approx(language + connector)}
+    assert cost.pictures == 0
     step.run()
-    assert step.cost().flops == {"a": 0}
+    assert step.cost() == costs.Cost()
+
+
+def test_an_encoder_that_is_trained_along_is_passed_forward_and_backward(world):
+    frozen, online, trained = (
+        next(trainings.training_steps(world(study_of(train=SIDES | {"settings": SMALL | more}))))
+        for more in ({}, {"online": True}, {"train_encoder": True})
+    )
+    tower = costs.Clock("encoder", "a")
+    seen, tested = 3 * 4 * 2, 2 * 16
+    once = 2.0 * 1000 * 16 + 4.0 * 16 * 16 * 6 * 2
+    assert tower not in frozen.cost().work
+    assert online.cost().work[tower] == pytest.approx(once * (seen + tested))
+    assert trained.cost().work[tower] == pytest.approx(once * (3 * seen + tested))
+    assert trained.cost().pictures == seen + tested
+
+
+def test_a_language_model_of_its_own_is_counted_by_its_name(world):
+    (step,) = trainings.training_steps(
+        world(study_of(train=SIDES | {"settings": SMALL | {"language_model": "Qwen/Some-2B"}}))
+    )
+    cost = step.cost()
+    assert set(cost.work) == {costs.Clock("encoder", "a")}  # no weights to be timed with
+    assert cost.flops > 2e9 * 48 * 4 * 24
+    (step,) = trainings.training_steps(
+        world(study_of(train=SIDES | {"settings": SMALL | {"language_model": "nameless"}}))
+    )
+    assert "nameless" in step.cost().unknown
 
 
 def test_settings_that_there_are_not_are_refused_before_anything_runs(world):
