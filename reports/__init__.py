@@ -3,6 +3,7 @@
 from degradation.lazy import lazy
 
 _NAMES = {
+    "compare_runs": "reports.compare",
     "load_results": "reports.load",
     "read_records": "reports.load",
     "verdict_table": "reports.tables",
