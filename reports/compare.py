@@ -21,6 +21,7 @@ from reports.compare_probes import (
     declared_questions,
     new_questions,
     probe_changes,
+    run_title,
 )
 from reports.compare_records import Compared, Key, Matched, match
 from reports.compare_settings import (
@@ -130,10 +131,10 @@ class _Found:
     def settings(self) -> Iterator[tuple[str, Settings, Settings]]:
         """The settings of all that belongs together, and where they hold."""
         for one, other in self.probes.both:
-            yield one.task.label, run_settings(one), run_settings(other)
+            yield run_title(one), run_settings(one), run_settings(other)
             asked, also = declared_questions(one), declared_questions(other)
             for question in (name for name in asked if name in also):
-                where = f"{one.task.label}/{question}"
+                where = f"{question} of {run_title(one)}"
                 yield where, question_settings(asked[question]), question_settings(also[question])
         for run, now in self.trained.both:
             yield run.run, training_settings(run), training_settings(now)
@@ -146,7 +147,7 @@ class _Found:
         for runs in self.probes.both:
             yield from absent_questions(runs)
         for run in self.probes.absent:
-            yield f"{run.pair.name} on {run.task.label}: the second has no such run"
+            yield f"{run_title(run)}: the second has no such run"
         for runs in self.trained.both:
             yield from absent_scores(runs, declared=True)
         for run in self.trained.absent:
@@ -156,7 +157,7 @@ class _Found:
         """What only the second folder has."""
         for runs in self.probes.both:
             yield from new_questions(runs)
-        yield from (f"{run.pair.name} on {run.task.label}" for run in self.probes.new)
+        yield from map(run_title, self.probes.new)
         for runs in self.trained.both:
             yield from new_scores(runs)
         yield from (run.run for run in self.trained.new)

@@ -13,9 +13,14 @@ from reports.compare_records import Change
 from reports.compare_scores import apart, bound_word, score_change, score_of
 from reports.names import metric_label
 
-__all__ = ["absent_questions", "declared_questions", "new_questions", "probe_changes"]
+__all__ = ["absent_questions", "declared_questions", "new_questions", "probe_changes", "run_title"]
 
 Runs = tuple[RunRecord, RunRecord]
+
+
+def run_title(run: RunRecord) -> str:
+    """The pair and task of a run."""
+    return f"{run.pair.name} on {run.task.label}"
 
 
 def declared_questions(run: RunRecord) -> dict[str, Comparison]:
@@ -49,7 +54,7 @@ def probe_changes(
         unpaired = next(filter(None, (apart(*both) for both in sides)), "")
         classes = first.task.label_sets.get(question, ())
         metric = resolve(one.metric, classes)
-        where = f"{question} of {first.task.label}"
+        where = f"{question} of {run_title(first)}"
         scores = [tuple(score_of(metric, classes, each, where) for each in both) for both in sides]
         pre, post = (
             score_change(metric, *both, seed=first.seed, paired=not unpaired) for both in sides
@@ -73,14 +78,14 @@ def absent_questions(runs: Runs) -> Iterator[str]:
     for question in declared_questions(runs[0]):
         reason = _hindrance(runs, question)
         if reason:
-            yield f"{question} of {runs[0].task.label}: {reason}"
+            yield f"{question} of {run_title(runs[0])}: {reason}"
 
 
 def new_questions(runs: Runs) -> Iterator[str]:
     """Questions that only the second run has."""
     first, second = runs
     for question in declared_questions(second).keys() - declared_questions(first).keys():
-        yield f"{question} of {second.task.label}"
+        yield f"{question} of {run_title(second)}"
 
 
 def _hindrance(runs: Runs, question: str) -> str:
@@ -104,6 +109,6 @@ def _found(
             return each
     raise DataError(
         f"Expected predictions of {one.question} at block {one.block} by {one.probe}, {side}, "
-        f"beside the record of {run.pair.name} on {run.task.label}, found none: the record was "
+        f"beside the record of {run_title(run)}, found none: the record was "
         "changed after the run. Run `sdiag probe` again."
     )

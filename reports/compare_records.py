@@ -111,6 +111,11 @@ class Change:
     unpaired: str
     word: Word
 
+    @property
+    def title(self) -> str:
+        """What was asked, of which run."""
+        return f"{self.question} of {self.pair} on {self.task}"
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingChange:
@@ -137,6 +142,11 @@ class TrainingChange:
     change: Estimate
     unpaired: str
     word: Word
+
+    @property
+    def title(self) -> str:
+        """What was asked, of which run."""
+        return f"{self.question} by {self.run}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +205,7 @@ class Compared:
     @property
     def fell(self) -> tuple[str, ...]:
         """The declared scores that fell by more than the bound, in words."""
-        probed = (f"{one.question} of {one.task}" for one in self.changes if one.word == "fell")
-        trained = (f"{one.question} of {one.run}" for one in self.trainings if one.word == "fell")
-        return (*probed, *trained)
+        return tuple(one.title for one in (*self.changes, *self.trainings) if one.word == "fell")
 
     @property
     def passed(self) -> bool:

@@ -185,10 +185,7 @@ def _differs(one: Shown) -> bool:
 
 def _remarks(found: Compared) -> Iterator[str]:
     """What is not paired, not compared, or new; what has the same reason in one line."""
-    unpaired = {
-        **{f"{one.question} of {one.task}": one.unpaired for one in found.changes},
-        **{f"{one.question} of {one.run}": one.unpaired for one in found.trainings},
-    }
+    unpaired = {one.title: one.unpaired for one in (*found.changes, *found.trainings)}
     told = [f"{name}: {reason}" for name, reason in unpaired.items() if reason]
     for begin, lines in (
         ("Not paired", told),

@@ -67,11 +67,11 @@ def test_only_declared_scores_close_the_gate(then: Path, tmp_path: Path) -> None
     error = told["a-gaze/gaze", "L2 to the mean point"]
     assert error.scores[1] > error.scores[0]
     assert error.change.value == pytest.approx(error.scores[0] - error.scores[1])
-    assert found.fell == (f"{MOODS} of joint", "a-gaze/gaze of joint")
+    assert found.fell == (f"{MOODS} by joint", "a-gaze/gaze by joint")
     assert [(one.name, one.first, one.second) for one in found.settings] == [("seed", "0", "1")]
     assert compare_runs(tmp_path / "now", then, max_drop=2.0).passed
     text = comparison_text(found)
-    assert "Fell by more than 2 points: moods/mood of joint, a-gaze/gaze of joint." in text
+    assert "Fell by more than 2 points: moods/mood by joint, a-gaze/gaze by joint." in text
     assert "another training seed" in text
 
 
@@ -97,7 +97,7 @@ def test_other_rows_are_not_paired(then: Path, tmp_path: Path) -> None:
     reasons = {one.question: one.unpaired for one in found.trainings}
     assert reasons == {MOODS: "other rows: 300 and 270, 270 in both", "a-gaze/gaze": ""}
     text = comparison_text(found)
-    assert "Not paired, moods/mood of joint: other rows: 300 and 270, 270 in both." in text
+    assert "Not paired, moods/mood by joint: other rows: 300 and 270, 270 in both." in text
 
 
 def test_the_folder_of_a_model_is_enough_and_its_name_does_not_matter(

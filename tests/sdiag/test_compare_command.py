@@ -117,7 +117,7 @@ def test_a_certain_fall_closes_the_gate_and_an_uncertain_one_does_not(
     assert run(yesterday, now).exit_code == 0
     closed = run(yesterday, now, "--max-drop", 2.0)
     assert closed.exit_code == DROPPED == 10
-    assert "Fell by more than 2 points: mood of moods." in closed.stdout
+    assert "Fell by more than 2 points: mood of own on moods." in closed.stdout
     near = run(yesterday, now, "--max-drop", fall - 0.5, "--json")
     assert near.exit_code == 0  # it fell by more, but not for certain
     told = json.loads(near.stdout)
@@ -219,7 +219,7 @@ def test_a_question_that_went_missing_closes_the_gate(yesterday: Path, tmp_path:
     assert run(yesterday, now).exit_code == 0
     closed = run(yesterday, now, "--max-drop", 2)
     assert closed.exit_code == DROPPED
-    assert "mood of moods: the second has no declared comparison of it" in closed.stdout
+    assert "mood of own on moods: the second has no declared comparison of it" in closed.stdout
     other = write(
         tmp_path / "f1", said("pre", BEFORE, rows()), said("post", AFTER, rows()),
         metric="macro_f1",
@@ -241,6 +241,39 @@ def test_folders_are_matched_by_pair_and_task(yesterday: Path, tmp_path: Path) -
     assert fewer.absent == ("own on others: the second has no such run",)
     assert not fewer.passed
     assert compare_runs(tmp_path / "today", tmp_path / "yesterday").new == ("own on others",)
+
+
+def test_several_pairs_are_told_apart(yesterday: Path, tmp_path: Path) -> None:
+    record = json.loads((yesterday / "record.json").read_text(encoding="utf-8"))
+    for day, post, wrong in (("yesterday", "b2", AFTER), ("today", "c3", WORSE)):
+        pair = PairCard(**(record["pair"] | {"name": "other", "post_digest": post * 32}))
+        sides = said("pre", BEFORE, rows()), said("post", wrong, rows())
+        write(tmp_path / day / "other" / "moods", *sides, pair=pair)
+    today(tmp_path, AFTER)
+    done = run(tmp_path / "yesterday", tmp_path / "today", "--max-drop", 2)
+    assert done.exit_code == DROPPED
+    assert "Fell by more than 2 points: mood of other on moods.\n" in done.stdout
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert [words[0] for words in lines if words[-1:] in (["fell"], ["held"])] == ["other", "own"]
+    (setting,) = compare_runs(tmp_path / "yesterday", tmp_path / "today").settings
+    assert (setting.name, setting.where) == ("post weights", ("other on moods",))
+
+
+def test_other_classes_and_runs_that_did_not_finish_are_named(
+    yesterday: Path, tmp_path: Path
+) -> None:
+    task = TaskCard(
+        name="moods", kind="classes", social=True, label_sets={"mood": ("calm", "angry")},
+        regions=("face",), metrics={"mood": ("accuracy",)}, cluster="subject", source="moods.csv",
+    )  # fmt: skip
+    today(tmp_path, AFTER, task=task)
+    begun = tmp_path / "today" / "own" / "begun"
+    begun.mkdir()
+    (begun / "predictions.parquet").write_bytes(b"")
+    found = compare_runs(tmp_path / "yesterday", tmp_path / "today", max_drop=50.0)
+    assert found.absent == ("mood of own on moods: asked with other classes",)
+    assert found.unshown == ("own/begun: in the second it did not finish",)
+    assert not found.passed
 
 
 def test_what_cannot_be_compared_is_refused(yesterday: Path, tmp_path: Path) -> None:
