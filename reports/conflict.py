@@ -10,8 +10,9 @@ from statistics import median
 
 from probes.conflict.records import ConflictRecord, PairNumbers, SideRecord
 from reports.conflict_figure import conflict_figure
-from reports.conflict_numbers import further_numbers, questions_table, sides_signatures
+from reports.conflict_numbers import pair_numbers, question_numbers, sides_signatures
 from reports.conflict_pairs import (
+    CONTROL,
     GLYPHS,
     MIXED,
     SOCIAL,
@@ -32,9 +33,11 @@ from reports.conflict_pairs import (
 from reports.conflict_parts_figure import mapped_parts, parts_figure
 from reports.conflict_sizes_figure import sizes_figure
 from reports.conflict_steps_figure import steps_figure
+from reports.csv_files import write_csv
 from reports.formats import count
-from reports.markdown import code, escape, folded, picture, table
+from reports.markdown import code, escape, folded, table
 from reports.names import file_stem
+from reports.pictures import captioned
 
 __all__ = ["conflict_section", "conflict_sentences"]
 
@@ -43,8 +46,8 @@ NAMED = 3
 """Most changed pairs that a sentence names."""
 NEARLY = 0.1
 """How far from 1 a raw number may be that would be read as orthogonal."""
-OPEN = 12
-"""Most rows of pairs with a control question that are not folded away."""
+FEW = 6
+"""Most pairs that all have a row in the table; of more, those of which something is told."""
 PHRASES = {
     "conflict": "in conflict",
     "aligned": "aligned",
@@ -58,9 +61,16 @@ COLUMNS = (
     "that noise, is not cut at ±1, and has its 95 % interval: ▼ *conflict* where it lies below 0, "
     "▲ *aligned* where it lies above, ? *unclear* where 0 is inside, ∅ *below floor* where the "
     "gradient of a question cannot be told from noise. An interval is *open* where noise leaves "
-    "any value possible. *Norm ratio*: the longer a gradient, the "
-    "more its question has its way. *Batches*: share with a cosine below 0, noise included; it is "
-    "near 50 % where only noise is seen."
+    "any value possible."
+)
+NUMBERS = (
+    "[All numbers of every pair]({}), and [rows, heads and losses of every question]({}). There, "
+    "`of_means` is 1 − cosine of the gradients averaged over all batches; `norm_ratio` the length "
+    "of the first gradient over that of the second: the longer one has its way; `below_zero` the "
+    "share of batches with a cosine below 0, near 0.5 where only noise is seen; `null` holds 95 % "
+    "of the corrected cosines when the gradients of the two questions are exchanged at random "
+    "within batches, and `p` says how often they then differ as much: a small one means that the "
+    "questions do not point the same way, not that they conflict."
 )
 
 
@@ -76,14 +86,48 @@ def conflict_section(record: ConflictRecord | None, figures: Path, notes: dict[s
         return ""
     notes = notes | {"Signature": "\n".join(side.signature for side in record.sides)}
     pairs = asked_pairs(record)
-    social, others = _split(pairs)
-    parts = [conflict_sentences(record), _measured(record), _table(record, social), COLUMNS]
-    parts += _others(record, others)
-    parts += _figures(record, social, figures, notes)
-    parts.append(folded("Further numbers of every pair", further_numbers(record, pairs)))
-    about = f"{questions_table(record)}\n\n{sides_signatures(record)}"
-    parts.append(folded("Questions, their heads and signatures", about))
+    social, _ = _split(pairs)
+    parts = [conflict_sentences(record), *_figures(record, social, figures, notes)]
+    told = pairs if len(pairs) <= FEW else [one for one in pairs if _told(record, one)]
+    if told:
+        parts.append(_table(record, told))
+    if len(told) < len(pairs):
+        parts.append(_silent(pairs, told))
+    paths = []
+    for kind, numbers in (
+        ("conflict-pairs", pair_numbers(record, pairs)),
+        ("conflict-questions", question_numbers(record)),
+    ):
+        path = figures / f"{file_stem(kind, _name(record))}.csv"
+        write_csv(numbers, path)
+        paths.append(f"{figures.name}/{path.name}")
+    about = (COLUMNS, NUMBERS.format(*paths), _measured(record), sides_signatures(record))
+    parts.append(folded("What the numbers mean, rows, and signatures", "\n\n".join(about)))
     return "\n\n".join(parts)
+
+
+def _told(record: ConflictRecord, pair: Asked) -> bool:
+    """Whether anything is told from 0 of a pair: on a side, or the change between two."""
+    sides = compared_sides(record)
+    found = [numbers.get((pair.key, WHOLE)) for numbers in map(measured_on, sides)]
+    found.append(changes_between(record, sides).get((pair.key, WHOLE)))
+    return any(one is not None and told_from_zero(one.cosine) for one in found)
+
+
+def _silent(pairs: Sequence[Asked], told: Sequence[Asked]) -> str:
+    """How many pairs have no row in the table, and of which kinds."""
+    left = [one for one in pairs if one not in told]
+    kinds = [(group, sum(one.group == group for one in left)) for group in (SOCIAL, MIXED, CONTROL)]
+    named = ", ".join(f"{n} {group}" for group, n in kinds if n)
+    return (
+        f"Of {len(left)} {'other ' * bool(told)}pairs ({named}) nothing can be told from 0, "
+        "neither a side nor a change."
+    )
+
+
+def _name(record: ConflictRecord) -> str:
+    """What was measured: a pair of encoders, or a model."""
+    return record.model if record.pair is None else record.pair.name
 
 
 def _split(pairs: Sequence[Asked]) -> tuple[Sequence[Asked], Sequence[Asked]]:
@@ -206,8 +250,6 @@ def _table(record: ConflictRecord, pairs: Sequence[Asked]) -> str:
             " → ".join(two_places(one.raw, sign=False) for one in own),
             " → ".join(two_places(one.floor, sign=False) for one in own),
             *(escape(_cosine(one, record)) for one in own),
-            " → ".join(_ratio(one, pair) for one in own),
-            " → ".join(f"{100 * one.in_conflict.value:.0f} %" for one in own),
             " → ".join(dict.fromkeys(f"{GLYPHS[one.word]} {one.word}" for one in own)),
         ]
         if len(sides) > 1:
@@ -218,7 +260,7 @@ def _table(record: ConflictRecord, pairs: Sequence[Asked]) -> str:
         "Questions", "Raw GCD", "Floor",
         *(f"Corrected cosine, {escape(side_title(side))}" for side in sides),
         *(["Change"] if len(sides) > 1 else []),
-        "Norm ratio", "Batches below 0", "Word",
+        "Word",
     ]  # fmt: skip
     return table(header, rows, right=range(1, len(header) - 1))
 
@@ -231,39 +273,18 @@ def _cosine(one: PairNumbers, record: ConflictRecord) -> str:
     return f"{NONE} ({', '.join(names[label] for label in one.below_floor)} below floor)"
 
 
-def _ratio(one: PairNumbers, pair: Asked) -> str:
-    """Norm of the first question over that of the second, in the order of the name."""
-    if one.norm_ratio is None:
-        return NONE
-    value = one.norm_ratio.value
-    value = value if one.first == pair.first else 1 / value
-    return f"{value:.1f}" if value >= 1 else f"{value:.2f}"
-
-
-def _others(record: ConflictRecord, pairs: Sequence[Asked]) -> Iterator[str]:
-    """The pairs with a control question: in the open where they are few."""
-    if not pairs:
-        return
-    mixed = sum(pair.group == MIXED for pair in pairs)
-    heading = f"{mixed} pairs of a social and a control question"
-    if len(pairs) > mixed:
-        heading += f", {len(pairs) - mixed} of two control questions"
-    content = _table(record, pairs)
-    yield f"{heading}:\n\n{content}" if len(pairs) <= OPEN else folded(heading, content)
-
-
 def _figures(
     record: ConflictRecord, pairs: Sequence[Asked], figures: Path, notes: dict[str, str]
 ) -> Iterator[str]:
     """The maps and curves, each with its caption."""
-    name = record.model if record.pair is None else record.pair.name
+    name = _name(record)
     sides = " and ".join(side_title(side) for side in compared_sides(record))
 
     def stem(kind: str) -> Path:
         return figures / file_stem(kind, name)
 
     png = conflict_figure(record, stem("conflict"), notes)
-    yield _shown(
+    yield captioned(
         f"Corrected cosine of every two questions of {name}, {sides}: {conflict_sentences(record)}",
         png,
         "**Question against question.** The corrected cosine on all chosen parameters. Hatched: 0 "
@@ -272,16 +293,17 @@ def _figures(
     )
     if len(mapped_parts(record)) > 1:
         png = parts_figure(record, pairs, stem("conflict-parts"), notes)
-        yield _shown(
+        yield captioned(
             f"Corrected cosine of {len(pairs)} pairs of questions by block and kind of module of "
             f"{name}, {sides}.",
             png,
             "**Where in the model.** The same by part; blocks from below, then kinds of module, "
-            "then everything. Intervals are 95 % each, not corrected for the number of cells.",
+            "then everything. Cells without a number are below the floor. Intervals are 95 % each, "
+            "not corrected for the number of cells.",
         )
     if any(side.sizes for side in compared_sides(record)):
         png = sizes_figure(record, pairs, stem("conflict-sizes"), notes)
-        yield _shown(
+        yield captioned(
             f"Raw degree of conflict, floor and corrected degree of {name} by batch size, {sides}.",
             png,
             "**Why the raw number misleads.** Small batches are mostly noise, so raw number and "
@@ -291,14 +313,9 @@ def _figures(
         )
     if len(own_sides(record)) > 2:
         png = steps_figure(record, pairs, stem("conflict-steps"), notes)
-        yield _shown(
+        yield captioned(
             f"Corrected cosine of {len(pairs)} pairs of questions of {name} by training step.",
             png,
             "**While it was trained.** The corrected cosine of each pair at every step measured, "
             "with 95 % intervals.",
         )
-
-
-def _shown(alt: str, png: Path, caption: str) -> str:
-    path = f"{png.parent.name}/{png.name}"
-    return f"{picture(alt, path)}\n\n{caption} ([numbers]({path.removesuffix('.png')}.csv))"

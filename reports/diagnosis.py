@@ -8,10 +8,13 @@ import pandas as pd
 from probes.diagnosis.records import DiagnosisRecord, QuestionDiagnosis
 from probes.metrics import resolve
 from probes.records import Estimate
+from reports.csv_files import write_csv
 from reports.diagnosis_figures import Named, losses_figure, samples_figure
+from reports.diagnosis_numbers import diagnosis_numbers
 from reports.formats import estimate
-from reports.markdown import escape, folded, picture, table
+from reports.markdown import escape, folded, table
 from reports.names import file_stem
+from reports.pictures import captioned
 
 __all__ = ["WORDS", "diagnosis_section", "diagnosis_table"]
 
@@ -45,12 +48,17 @@ def diagnosis_section(
     pair, margin = records[0].pair.name, records[0].margin
     parts = [_words(named), _legend(named)]
     png = losses_figure(named, pair, figures / file_stem("diagnosis", pair), notes, margin)
-    parts += [picture(_losses_alt(named), f"{figures.name}/{png.name}"), _LOSSES]
+    parts.append(captioned(_losses_alt(named), png, _LOSSES))
     curved = [one for one in named if one.found.curve]
     if curved:
         png = samples_figure(curved, pair, figures / file_stem("samples", pair), notes)
-        parts += [picture(_samples_alt(curved), f"{figures.name}/{png.name}"), _SAMPLES]
-    parts.append(folded("All numbers of the diagnosis", _all(named)))
+        parts.append(captioned(_samples_alt(curved), png, _SAMPLES))
+    numbers = figures / f"{file_stem('diagnosis-numbers', pair)}.csv"
+    write_csv(diagnosis_numbers(named), numbers)
+    parts.append(
+        f"[All numbers of the diagnosis]({figures.name}/{numbers.name}): every probe and map, "
+        "scatter, gains from more rows, code lengths."
+    )
     parts += list(_missing(records, named))
     return "\n\n".join(parts)
 
@@ -150,86 +158,6 @@ def _samples_alt(named: Sequence[Named]) -> str:
     return f"Scores by share of the training clusters: {said}."
 
 
-def _all(named: Sequence[Named]) -> str:
-    """Three tables: probes, transfer and scatter, samples and code."""
-    return "\n\n".join([_probe_table(named), _transfer_table(named), _sample_table(named)])
-
-
-def _probe_table(named: Sequence[Named]) -> str:
-    header = ("Question", "Metric", "Probe", "Pre", "Post", "Delta", "Has back", "Seeds (SD)")
-    rows = [
-        (
-            escape(label),
-            escape(metric),
-            escape(one.probe),
-            escape(estimate(one.numbers.pre)),
-            escape(estimate(one.numbers.post)),
-            escape(_delta(one.numbers.delta)),
-            escape(_per_cent(one.recovered)),
-            NONE if one.spread_pre is None else f"{one.spread_pre:.1f}, {one.spread_post:.1f}",
-        )
-        for label, metric, found in named
-        for one in found.capacity
-    ]
-    return table(header, rows, right=range(3, 8))
-
-
-def _transfer_table(named: Sequence[Named]) -> str:
-    header = (
-        "Question", "Old probe, raw", "Rotated", "Mapped", "Cost of rotation", "Of linear map",
-        "R² rotated", "R² mapped", "R² mapped, class signal", "Between classes", "Within",
-    )  # fmt: skip
-    rows = []
-    for label, _, found in named:
-        steps = {step.map: step for step in found.transfer}
-        class_signal = steps["affine"].r2_class_signal
-        rows.append(
-            (
-                escape(label),
-                *(escape(_delta(_step(found, name))) for name in ("raw", "orthogonal", "affine")),
-                escape(_delta(found.parts.rotation)),
-                escape(_delta(found.parts.linear_map)),
-                f"{steps['orthogonal'].r2:.2f}",
-                f"{steps['affine'].r2:.2f}",
-                NONE if class_signal is None else f"{class_signal:.2f}",
-                escape(_times(found.signal.signal if found.signal else None)),
-                escape(_times(found.signal.spread if found.signal else None)),
-            )
-        )
-    return table(header, rows, right=range(1, len(header)))
-
-
-def _sample_table(named: Sequence[Named]) -> str:
-    header = (
-        "Question", "Gain of the last doubling, pre", "Post", "Above chance remains",
-        "Bits a row, uniform", "Pre", "Post", "Delta (bits a row)", "Compression",
-    )  # fmt: skip
-    rows = []
-    for label, _, found in named:
-        code = found.code
-        bits = (
-            (NONE,) * 5
-            if code is None
-            else (
-                f"{code.uniform:.2f}",
-                escape(_bits(code.pre)),
-                escape(_bits(code.post)),
-                escape(_bits(code.delta)),
-                f"{code.compression_pre:.1f} → {code.compression_post:.1f}",
-            )
-        )
-        rows.append(
-            (
-                escape(label),
-                escape(_delta(found.gain_pre)),
-                escape(_delta(found.gain_post)),
-                escape(_per_cent(found.remains)),
-                *bits,
-            )
-        )
-    return table(header, rows, right=range(1, len(header)))
-
-
 def _missing(records: Sequence[DiagnosisRecord], named: Sequence[Named]) -> Iterator[str]:
     """What could not be asked or was left out, with the reason; equal reasons once."""
     reasons: dict[str, list[str]] = {}
@@ -268,10 +196,6 @@ def _per_cent(value: Estimate | None) -> str:
 
 def _times(value: Estimate | None) -> str:
     return NONE if value is None else _written(value, 2, "{:.2f}× [{:.2f}, {:.2f}]")
-
-
-def _bits(value: Estimate) -> str:
-    return _written(value, 2, "{:.2f} [{:.2f}, {:.2f}]")
 
 
 def _written(value: Estimate, digits: int, form: str) -> str:

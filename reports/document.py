@@ -15,6 +15,7 @@ from reports.audits import joint_leaks
 from reports.cautions import cautions
 from reports.cells import Cell, by_pair
 from reports.conflict import conflict_section
+from reports.contents import contents_line
 from reports.contrast import contrast_section, contrast_sentence
 from reports.csv_files import write_csv
 from reports.declared import declared_block_words, row_lists_words, weights_words
@@ -127,7 +128,7 @@ def compose(
         *incomplete(results),
         *(line for one in shown for line in _add_contrast(one, results)),
     )
-    parts = [MARKER, "# What the encoder still reads", _opening(shown, results, settings, missing)]
+    parts: list[str] = []
     end = colour_range([c for one in shown for c in mapped_cells(one.cells)], settings.margin)
     for one in shown:
         parts += _pair_parts(one, settings, figures, end, alone=len(shown) == 1)
@@ -148,7 +149,9 @@ def compose(
     if methods := methods_section(results, margin=settings.margin, alpha=settings.alpha):
         parts += ["## How it was measured", methods]
     parts += ["## How to reproduce", _reproduction(results, settings)]
-    return Document("\n\n".join(part for part in parts if part) + "\n", missing)
+    head = [MARKER, "# What the encoder still reads", _opening(shown, results, settings, missing)]
+    every = (*head, contents_line(parts), *parts)
+    return Document("\n\n".join(part for part in every if part) + "\n", missing)
 
 
 def _shown(cells: Sequence[Cell], results: Results) -> list[_Pair]:
@@ -361,10 +364,7 @@ def _signatures(cells: Sequence[Cell]) -> str:
     lines = []
     for cell in declared:
         c = cell.comparison
-        lines += [
-            f"{cell.pair.name} | {cell.label} | {cell.metric} | block {c.block}",
-            f"    {c.signature}",
-        ]
+        lines.append(f"{cell.pair.name} {cell.label} {cell.metric}: {c.signature}")
     return (
         "One line pins all definitions behind a number. Those of the declared comparisons follow; "
         "all comparisons, with their signatures, stand in [numbers.csv](numbers.csv).\n\n"

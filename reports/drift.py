@@ -11,12 +11,15 @@ from pathlib import Path
 import pandas as pd
 
 from probes.drift.measures import MEASURES
-from probes.drift.records import Curve, DriftRecord, Number, Shape, Similarity
+from probes.drift.records import Curve, DriftRecord, Shape, Similarity
 from probes.records import RunRecord
+from reports.csv_files import write_csv
 from reports.drift_figure import drift_figure
+from reports.drift_numbers import drift_numbers
 from reports.formats import count, estimate
-from reports.markdown import code, escape, folded, picture, table
+from reports.markdown import escape, folded, table
 from reports.names import file_stem
+from reports.pictures import captioned
 
 __all__ = ["drift_section", "drift_table"]
 
@@ -30,18 +33,10 @@ CHANGED = (
 )
 
 FIGURES = (
-    "In the figures, folded away by task, above: unbiased linear CKA between blocks; a diagonal "
-    "of ones between pre and post would mean the same features up to rotation and scale. Below: "
-    "how much of the variance, and of the class signal less chance, lies in the first components; "
-    "a curve that rises late is a signal in the tail. Bars are 95 % intervals."
-)
-
-COLUMNS = (
-    "In the tables below them, intervals are 95 %, by leaving out one group of clusters at a "
-    "time. Unrelated rows: the mean and the most alike of shuffles of the rows of post. Halves of "
-    "pre: between two random halves of the features of pre, a scale for how alike one encoder is "
-    "to itself. Halves of the rows: the value on each half of the clusters, of pre and of post. "
-    "Mixed labels: the mean over shuffles of the labels."
+    "Above: unbiased linear CKA between blocks; a diagonal of ones between pre and post would mean "
+    "the same features up to rotation and scale. Below: how much of the variance, and of the class "
+    "signal less chance, lies in the first components; a curve that rises late is a signal in the "
+    "tail. Bars are 95 % intervals."
 )
 
 
@@ -61,15 +56,30 @@ def drift_section(
     """
     if not records:
         return ""
-    parts = [CHANGED, _overview(records, runs), FIGURES, COLUMNS]
-    for record in records:
-        name = f"{record.pair.name}-{record.task.label}"
-        png = drift_figure(record, figures / file_stem("drift", name), notes)
-        path = f"{figures.name}/{png.name}"
-        shown = [picture(_alt(record), path), _caption(record, path), *_measures(record)]
-        title = f"{record.task.label}: maps, curves and all measures with intervals"
-        parts.append(folded(title, "\n\n".join(shown)))
-    return "\n\n".join(parts)
+    numbers = figures / f"{file_stem('drift-measures', records[0].pair.name)}.csv"
+    write_csv(drift_numbers(records), numbers)
+    measures = (
+        f"[All measures]({figures.name}/{numbers.name}) of every block, with intervals, unrelated "
+        "rows, halves and signatures."
+    )
+    shown = [FIGURES, *(line for one in records for line in _drawn(one, figures, notes))]
+    return "\n\n".join(
+        (CHANGED, _overview(records, runs), measures, folded("Maps and curves", "\n\n".join(shown)))
+    )
+
+
+def _drawn(record: DriftRecord, figures: Path, notes: dict[str, str]) -> Iterator[str]:
+    """The figure of one task with its caption, and what has no value."""
+    stem = figures / file_stem("drift", f"{record.pair.name}-{record.task.label}")
+    png = drift_figure(record, stem, notes | {"Signature": record.signature})
+    yield captioned(_alt(record), png, _caption(record))
+    if record.missing:
+        lines = (
+            f"- {escape(MEASURES[one.measure].label)}, block {one.block}"
+            f"{f', {escape(one.question)}' if one.question else ''}: {escape(one.reason)}"
+            for one in record.missing
+        )
+        yield "Without a value:\n\n" + "\n".join(lines)
 
 
 def drift_table(records: Sequence[DriftRecord]) -> pd.DataFrame:
@@ -198,7 +208,7 @@ def _alt(record: DriftRecord) -> str:
     )
 
 
-def _caption(record: DriftRecord, path: str) -> str:
+def _caption(record: DriftRecord) -> str:
     """What the figure shows, on which rows."""
     left = sum(record.left_out.values())
     capped = (
@@ -212,63 +222,5 @@ def _caption(record: DriftRecord, path: str) -> str:
     )
     return (
         f"**Drift on {escape(record.task.label)}.** {count(record.n)} rows of "
-        f"{escape(' and '.join(record.measured))}{capped}{without}.{same} "
-        f"([numbers]({path.removesuffix('.png')}.csv))"
+        f"{escape(' and '.join(record.measured))}{capped}{without}.{same}"
     )
-
-
-def _measures(record: DriftRecord) -> Iterator[str]:
-    """Every measure of a record, then what has no value."""
-    yield f"Signature: {code(record.signature)}"
-    header = ["Measure", "Question", "Block", "n", "Value", "Unrelated rows", "Halves of pre"]
-    yield table(header, list(_similarity_rows(record)), right=range(2, 7))
-    header = [
-        "Measure", "Question", "Block", "Pre", "Post", "Change", "Halves of the rows",
-        "Mixed labels",
-    ]  # fmt: skip
-    yield table(header, list(_shape_rows(record)), right=range(2, 8))
-    if record.missing:
-        lines = (
-            f"- {escape(MEASURES[one.measure].label)}, block {one.block}"
-            f"{f', {escape(one.question)}' if one.question else ''}: {escape(one.reason)}"
-            for one in record.missing
-        )
-        yield "Without a value:\n\n" + "\n".join(lines)
-
-
-def _similarity_rows(record: DriftRecord) -> Iterator[list[str]]:
-    for one in record.similarities:
-        digits = 1 if one.measure == "procrustes_angle" else 3
-        yield [
-            escape(MEASURES[one.measure].label),
-            escape(one.question),
-            str(one.block),
-            count(one.n),
-            _interval(one.number, digits),
-            f"{_plain(one.null, digits)}, at best {_plain(one.null_best, digits)}",
-            NONE if one.halves is None else _plain(one.halves, digits),
-        ]
-
-
-def _shape_rows(record: DriftRecord) -> Iterator[list[str]]:
-    for one in record.shapes:
-        digits = 3 if MEASURES[one.measure].high is not None else 1
-        halves = [
-            " and ".join(_plain(value, digits) for value in pair)
-            for pair in (one.pre_halves, one.post_halves)
-            if pair is not None
-        ]
-        yield [
-            escape(MEASURES[one.measure].label),
-            escape(one.question),
-            str(one.block),
-            *(_interval(number, digits) for number in (one.pre, one.post, one.change)),
-            "; ".join(halves) or NONE,
-            NONE if one.null is None else _plain(one.null, digits),
-        ]
-
-
-def _interval(number: Number, digits: int) -> str:
-    """A number with its interval, escaped."""
-    value, low, high = (_plain(each, digits) for each in (number.value, number.low, number.high))
-    return escape(f"{value} [{low}, {high}]")

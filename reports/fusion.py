@@ -7,20 +7,27 @@ comparison under its own heading; then runs that no comparison was made of.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from probes.records import RunRecord
+from reports.csv_files import write_csv
 from reports.formats import estimate, points
 from reports.fusion_baselines import Beside, baselines
 from reports.fusion_curves_figure import curves_figure
 from reports.fusion_load import Trainings
+from reports.fusion_stops import stops_words
+from reports.fusion_written import written_section
 from reports.load import Conflict
 from reports.markdown import code, escape, folded, table
 from reports.names import file_stem
-from reports.transfer import shown_figure, transfer_section, transfer_sentences
+from reports.pictures import captioned
+from reports.transfer import transfer_section, transfer_sentences
 from reports.transfer_ablations import ablation_section, ablation_sentences
 from reports.transfer_against_figure import against_figure, rho_words
 from reports.transfer_words import (
     capital,
     change_text,
+    declared,
     key_of,
     metric_cell,
     model_words,
@@ -74,6 +81,9 @@ def fusion_parts(
         yield f"### One setting changed: {code(one.name)}"
         yield ablation_section(one, figures, notes)
     yield from _further_runs(found, probed, figures, notes)
+    if written := written_section(list(found.runs.values())):
+        yield "### Answers as they were written"
+        yield written
 
 
 def _verdict(found: Trainings) -> str:
@@ -134,7 +144,7 @@ def _side_by_side(transfers: Sequence[TransferRecord]) -> str:
         first = one.variants[0]
         model = model_words(one.settings).rstrip(",")
         head = f"{capital(model)} ({one.name}, {variant_words(first)})"
-        columns.append((head, {key_of(effect): effect for effect in first.joint}))
+        columns.append((head, {key_of(effect): effect for effect in declared(first.joint)}))
     keys = list(dict.fromkeys(key for _, effects in columns for key in effects))
     names = question_words(question for question, _ in keys)
     rows = [
@@ -146,7 +156,7 @@ def _side_by_side(transfers: Sequence[TransferRecord]) -> str:
         for question, metric in keys
     ]
     intro = (
-        "What was trained, side by side: alone → together, and the change with its interval. "
+        "Declared metrics side by side: alone → together, and the change with its interval. "
         "Columns are not compared by a test; rows and settings may differ."
     )
     heads = [escape(head) for head, _ in columns]
@@ -184,7 +194,7 @@ def _against(
             f"Spearman's rank correlation, is negative. {escape(said)}. Pairs share tasks: the "
             "interval leaves out one task after another, p relabels them."
         )
-        yield shown_figure(
+        yield captioned(
             f"Transfer between pairs of tasks over their degree of gradient conflict. {said}.",
             png,
             "**Does conflict foretell transfer?** One point a pair of tasks. Transfer is in % of "
@@ -227,15 +237,21 @@ def _further_run(
     tasks = len(run.settings.tasks)
     yield (
         f"{code(run.run)}: {escape(model_words(run.settings).rstrip(','))}, trained on {tasks} "
-        f"task{'s' * (tasks > 1)} for {run.steps_run} steps, seed {run.settings.seed}; weights of "
-        f"step {run.trained.step} ({escape(run.trained.rule)})."
+        f"task{'s' * (tasks > 1)} for {run.steps_run} steps, seed {run.settings.seed}. "
+        f"{stops_words([run])}"
     )
-    shown = _scores(run, probed)
+    numbers = figures / f"{file_stem('scores', run.run)}.csv"
+    write_csv(_score_numbers(run), numbers)
+    every = f"[Every metric]({figures.name}/{numbers.name})"
+    shown = f"{_declared_scores([run], probed)}\n\n{every}"
+    if run.undefined:
+        lines = (f"- {escape(what)}: {escape(why)}" for what, why in run.undefined.items())
+        shown += "\n\n" + "\n".join(lines)
     if run.losses:
         signatures = "\n".join(dict.fromkeys(one.signature for one in run.scores))
         stem = figures / file_stem("losses", run.run)
         png = curves_figure([run], run.run, stem, notes | {"Signature": signatures})
-        shown += "\n\n" + shown_figure(
+        shown += "\n\n" + captioned(
             f"Losses of the run {run.run} by step.", png, "**Losses** while it was trained."
         )
     yield folded(f"Scores and losses of {run.run}", shown)
@@ -270,20 +286,8 @@ def _read_against(beside: Beside) -> tuple[str, str]:
     )
 
 
-def _scores(run: FusionRecord, probed: Sequence[RunRecord]) -> str:
-    """Every metric of one run, beside chance and the linear probe."""
-    names = question_words(one.question for one in run.scores)
-    classes = {one.label: one.classes for one in run.questions}
-    beside = baselines([run], probed)
-    rows = [
-        (
-            escape(names[one.question]),
-            escape(metric_cell(one.metric, classes[one.question])),
-            *_read_against(beside[one.question, one.metric]),
-            estimate(one.estimate),
-        )
-        for one in run.scores
-    ]
-    lines = [f"- {escape(what)}: {escape(why)}" for what, why in run.undefined.items()]
-    shown = table(("Question", "Metric", *AGAINST), rows, right=(2, 3, 4))
-    return "\n\n".join(filter(None, [shown, "\n".join(lines)]))
+def _score_numbers(run: FusionRecord) -> pd.DataFrame:
+    """Every metric of one run, unrounded, in points."""
+    return pd.DataFrame(
+        [one.model_dump(exclude={"estimate"}) | one.estimate.model_dump() for one in run.scores]
+    )

@@ -109,7 +109,7 @@ def incomplete_trainings(found: Trainings) -> Iterator[str]:
             f"{code(name)} of {code(f'sdiag {command}')} is left out, for it {reason}; run "
             f"{code(f'sdiag {command}')} again."
         )
-    if found.runs and not found.transfers:
+    if found.runs and not found.transfers and not found.ablations:
         tasks = {record.settings.tasks for record in found.runs.values()}
         alone, together = (sum((len(one) > 1) == many for one in tasks) for many in (False, True))
         if not alone:

@@ -23,6 +23,8 @@ from markdown_it.utils import EnvType, OptionsDict
 from markupsafe import Markup
 from PIL import Image
 
+from reports.contents import without_contents
+
 __all__ = ["PAGE_MARKER", "page"]
 
 PAGE_MARKER = "<!doctype html>\n<!-- sdiag report -->"
@@ -56,7 +58,7 @@ def page(markdown: str, folder: Path) -> str:
     """
     parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable("table")
     parser.block.ruler.before("html_block", "folded", _folded, {"alt": []})
-    tokens = parser.parse(re.sub(r"\A<!--[^\n]*-->\n", "", markdown))
+    tokens = parser.parse(without_contents(re.sub(r"\A<!--[^\n]*-->\n", "", markdown)))
     headings = _headings(tokens)
     body = parser.renderer.render(tokens, parser.options, {"folder": folder})
     style, script = (_template(name) for name in ("report.css", "report.js"))

@@ -31,6 +31,7 @@ from probes.records import Analysis, RunRecord
 from probes.runs import PREDICTIONS, RECORD, read_analysis, read_run
 from probes.slices.records import SlicesRecord, WhereRecord
 from reports.fusion_load import Trainings, load_trainings
+from reports.planned import Planned, read_planned
 from socialfusion.transfer.against_conflict import AgainstRecord, read_against
 
 __all__ = ["Analyses", "Conflict", "LeftOut", "Results", "load_results", "read_records"]
@@ -131,6 +132,7 @@ class Results:
             name of the pair or model.
         trainings: Trained models: SocialFusion, transfer and ablations.
         audits: What splits share, by task.
+        planned: The study that filled the folder; None where none did.
     """
 
     records: tuple[RunRecord, ...]
@@ -141,6 +143,7 @@ class Results:
     conflicts: tuple[Conflict, ...] = ()
     trainings: Trainings = field(default_factory=Trainings)
     audits: dict[str, AuditRecord] = field(default_factory=dict)
+    planned: Planned | None = None
 
 
 def load_results(results: Path) -> Results:
@@ -157,7 +160,8 @@ def load_results(results: Path) -> Results:
         ConfigError: There is no such folder, or no record in it.
         DataError: A record cannot be read, is of another schema, the predictions of a run are
             missing or were changed, or two records describe the same pair, task and rows, or the
-            gradient conflict of the same pair or model, or two audits the same task.
+            gradient conflict of the same pair or model, or two audits the same task; or the study
+            that filled the folder cannot be read.
     """
     runs = _read_runs(results)
     found: dict[str, list[Analysis]] = {name: [] for name in KINDS}
@@ -196,6 +200,7 @@ def load_results(results: Path) -> Results:
         conflicts=tuple(conflicts),
         trainings=trainings,
         audits=_read_audits(results),
+        planned=read_planned(results),
     )
 
 

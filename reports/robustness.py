@@ -13,8 +13,9 @@ import pandas as pd
 from probes.records import Estimate, Robustness, RunRecord, TrainingVariance
 from reports.cells import Cell
 from reports.formats import estimate, points, signed
-from reports.markdown import escape, picture, table
+from reports.markdown import escape, table
 from reports.names import file_stem
+from reports.pictures import captioned
 from reports.robustness_figure import Tuned, tuning_figure
 from reports.sentences import listed
 from reports.tables import confirmatory
@@ -54,6 +55,13 @@ class _Judged:
         return both is not None and _apart(self.delta) and not _apart(both)
 
 
+CAPTION = (
+    "**Delta by strength.** The same strength on both sides, from weak to strong, with 95 % bands; "
+    "each panel has a scale of its own. Marks on the lower edge are the strengths that held-out "
+    "rows chose for either side, and the dotted line is the declared delta, read at those."
+)
+
+
 def robustness_section(
     cells: Sequence[Cell],
     records: Sequence[RunRecord],
@@ -78,8 +86,7 @@ def robustness_section(
     if tuned:
         pair = tuned[0].cell.pair.name
         png = tuning_figure(tuned, figures / file_stem("tuning", pair), notes, margin)
-        path = f"{figures.name}/{png.name}"
-        parts += [picture(_alt(judged), path), _caption(path)]
+        parts.append(captioned(_alt(judged), png, CAPTION))
     parts.append(_table(judged))
     return "\n\n".join(parts)
 
@@ -200,16 +207,6 @@ def _alt(judged: Sequence[_Judged]) -> str:
         if one.found.tuning
     )
     return f"Delta against the strength of the probe: {said}."
-
-
-def _caption(path: str) -> str:
-    return (
-        "**Delta by strength.** The same strength on both sides, from weak to strong, with 95 % "
-        "bands; each panel has a scale of its own. Marks on the lower edge are the strengths that "
-        "held-out rows chose for either side, and the dotted line is the declared delta, read at "
-        "those. "
-        f"([numbers]({path.removesuffix('.png')}.csv))"
-    )
 
 
 def _table(judged: Sequence[_Judged]) -> str:

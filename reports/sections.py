@@ -11,9 +11,10 @@ from reports.cells import Cell
 from reports.formats import GLYPHS, count, estimate, p_value, points, signed, verdict
 from reports.heatmap import heatmap_figure, mapped_cells
 from reports.load import KINDS, Analyses, Conflict
-from reports.markdown import code, escape, picture, table
+from reports.markdown import code, escape, table
 from reports.names import file_stem, reader_label
 from reports.origins import origins_table, recorded_origins
+from reports.pictures import captioned
 from reports.readers import readers_figure
 from reports.scores import scores_figure
 from reports.steps import steps_figure
@@ -85,7 +86,7 @@ def scores_section(
         "intervals, the best reading without the encoder, and chance. Right: the paired delta; its "
         "interval is the narrower one, since both sides saw the same samples."
     )
-    return _figure(f"Scores of {pair.name}: {said}.", png, caption)
+    return captioned(f"Scores of {pair.name}: {said}.", png, caption)
 
 
 def map_section(cells: Sequence[Cell], folder: Path, notes: dict[str, str], end: float) -> str:
@@ -104,7 +105,7 @@ def map_section(cells: Sequence[Cell], folder: Path, notes: dict[str, str], end:
         "others are exploratory, corrected for the false discovery rate. Hatched cells are "
         "undecided. All maps of this report share one colour scale."
     )
-    return _figure(alt, png, caption)
+    return captioned(alt, png, caption)
 
 
 def readers_section(cells: Sequence[Cell], folder: Path, notes: dict[str, str]) -> str:
@@ -136,7 +137,7 @@ def readers_section(cells: Sequence[Cell], folder: Path, notes: dict[str, str]) 
         "answering with the most frequent class; for gaze, *centre* is the mean target."
         + _controls(names)
     )
-    return f"{table(header, rows, right=range(2, len(header)))}\n\n{_figure(alt, png, caption)}"
+    return f"{table(header, rows, right=range(2, len(header)))}\n\n{captioned(alt, png, caption)}"
 
 
 def _controls(names: Sequence[str]) -> str:
@@ -243,7 +244,7 @@ def steps_section(steps: pd.DataFrame, folder: Path, notes: dict[str, str], marg
         "is 0."
     )
     grid = table(header, rows, right=range(1, len(header)))
-    return f"{_figure(alt, png, caption)}\n\n{grid}"
+    return f"{captioned(alt, png, caption)}\n\n{grid}"
 
 
 def _step_name(step: str) -> str:
@@ -340,9 +341,3 @@ def analyses_section(analyses: Analyses, conflicts: Sequence[Conflict] = ()) -> 
     ]
     header = ("Analysis", "Pair", "Tasks", "Seed", "sdiag")
     return table(header, rows, right=(3,)) if rows else ""
-
-
-def _figure(alt: str, png: Path, caption: str) -> str:
-    """A picture with its caption and a link to its numbers."""
-    path = f"{png.parent.name}/{png.name}"
-    return f"{picture(alt, path)}\n\n{caption} ([numbers]({path.removesuffix('.png')}.csv))"

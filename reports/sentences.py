@@ -11,6 +11,7 @@ from reports.fusion_load import incomplete_trainings
 from reports.load import Results
 from reports.markdown import code, escape
 from reports.names import question_labels
+from reports.unfinished import lacking
 
 __all__ = ["incomplete", "kinds_of_loss", "listed", "verdict_paragraph"]
 
@@ -51,8 +52,7 @@ def _pair_sentences(cells: Sequence[Cell], margin: float) -> str:
     if verdicts["undecided"]:
         names = listed([f"{escape(c.label)} {_delta(c)}" for c in verdicts["undecided"]])
         said.append(f"Undecided, that is neither shown to differ nor shown to be equal: {names}.")
-    said.append(_tally(cells))
-    return " ".join(said)
+    return " ".join([_tally(cells), *said])
 
 
 def _size(cell: Cell) -> str:
@@ -79,7 +79,7 @@ def _tally(cells: Sequence[Cell]) -> str:
         if members:
             worse = sum(cell.verdict == "degraded" for cell in members)
             parts.append(f"{worse} of {len(members)} {word} questions")
-    return f"Degraded: {listed(parts)}."
+    return f"**Degraded: {listed(parts)}.**"
 
 
 def listed(items: Sequence[str]) -> str:
@@ -110,6 +110,7 @@ def incomplete(results: Results) -> list[str]:
         ),
         *_uneven(results),
         *incomplete_trainings(results.trainings),
+        *lacking(results),
     ]
 
 

@@ -13,8 +13,9 @@ import pandas as pd
 from probes.slices.family import Kind, adjusted, differing
 from probes.slices.records import AttributeCard, Slice, SlicesRecord
 from reports.formats import count, estimate, p_value, points, signed
-from reports.markdown import escape, folded, picture, table
+from reports.markdown import escape, folded, table
 from reports.names import file_stem
+from reports.pictures import captioned
 from reports.slices_figure import forest_figure
 
 __all__ = ["attribute_table", "slice_table", "slices_section"]
@@ -29,7 +30,7 @@ INTRODUCTION = (
     "Mandel); its interval allows for its having been picked."
 )
 FIGURES = (
-    "In the figures, folded away by task, circles are the delta of a slice's rows with its 95 % "
+    "Circles are the delta of a slice's rows with its 95 % "
     "interval, filled where it differs from zero after correction over all slices of the pair; "
     "diamonds are the same shrunken towards the mean of its kind. The dashed line is the delta of "
     "all rows. A triangle marks the worst of a kind whose slices differ. The numbers beside a "
@@ -50,9 +51,8 @@ def slices_section(records: Sequence[SlicesRecord], figures: Path, notes: dict[s
     corrected, differ = adjusted(records), differing(records)
     labels = _labels(records)
     said: list[str] = []
-    parts: list[str] = []
+    drawn: list[str] = []
     for record in records:
-        drawn: list[str] = []
         for question in record.blocks:
             label = labels[record.task.label, question]
             said.append(f"- {_sentence(record, question, label, differ)}")
@@ -66,15 +66,14 @@ def slices_section(records: Sequence[SlicesRecord], figures: Path, notes: dict[s
                 if card.question == question and differ[_place(record, card)] <= ALPHA
             }
             png = forest_figure(record, question, label, corrected, uneven, stem, notes)
-            path = f"{figures.name}/{png.name}"
-            drawn.append(picture(_alt(record, question, label), path))
-            drawn.append(_caption(record, question, label, path))
-        if drawn:
-            title = f"{record.task.label}: every slice, drawn"
-            parts.append(folded(title, "\n\n".join(drawn)))
+            caption = f"**Slices of {escape(label)}**, block {record.blocks[question]}."
+            drawn.append(captioned(_alt(record, question, label), png, caption))
+    parts = [INTRODUCTION, "\n".join(said)]
+    if drawn:
+        parts.append(folded("Every slice, drawn", "\n\n".join([FIGURES, *drawn])))
     if refused := _refused(records, labels):
         parts.append(folded("Slices without numbers", refused))
-    return "\n\n".join([INTRODUCTION, "\n".join(said), FIGURES, *parts])
+    return "\n\n".join(parts)
 
 
 def attribute_table(records: Sequence[SlicesRecord]) -> pd.DataFrame:
@@ -214,12 +213,6 @@ def _alt(record: SlicesRecord, question: str, label: str) -> str:
         f"Delta of {record.pair.name} on {label} by slice; the lowest measured is "
         f"{signed(low.delta.value)} points for {low.attribute} = {low.value}."
     )
-
-
-def _caption(record: SlicesRecord, question: str, label: str, path: str) -> str:
-    """What the figure shows."""
-    numbers = f"[numbers]({path.removesuffix('.png')}.csv)"
-    return f"**Slices of {escape(label)}**, block {record.blocks[question]}. ({numbers})"
 
 
 def _refused(records: Sequence[SlicesRecord], labels: dict[tuple[str, str], str]) -> str:

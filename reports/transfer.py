@@ -8,20 +8,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from probes.records import RunRecord
-from reports.formats import estimate, p_value, points, signed
+from reports.csv_files import write_csv
+from reports.formats import estimate, points
 from reports.fusion_baselines import Beside, baselines
 from reports.fusion_curves_figure import curves_figure
 from reports.fusion_load import Trainings
-from reports.markdown import code, escape, folded, picture, table
+from reports.fusion_stops import stops_words
+from reports.markdown import code, escape, folded, table
 from reports.names import file_stem
+from reports.pictures import captioned
 from reports.transfer_change_figure import change_figure
 from reports.transfer_matrix_figure import matrix_figure, pairwise_variants
+from reports.transfer_numbers import transfer_numbers
 from reports.transfer_words import (
     FEWEST,
     Key,
     capital,
     certain,
-    change_text,
+    change_cell,
     declared,
     key_of,
     metric_cell,
@@ -29,26 +33,32 @@ from reports.transfer_words import (
     question_words,
     seeds_words,
     variant_words,
-    word_text,
 )
-from socialfusion.transfer.records import TransferRecord, VariantCard
+from socialfusion.transfer.records import Effect, RunCard, TransferRecord, VariantCard
 
-__all__ = ["shown_figure", "transfer_section", "transfer_sentences"]
+__all__ = ["transfer_section", "transfer_sentences"]
 
 NONE = "–"
 AXIS = "together less alone (points, negative = worse)"
 COLUMNS = (
-    "Scores, errors and changes are in points. *Together less alone* is the change, averaged over "
-    "training seeds, errors flipped: positive means that training together helps; its 95 % "
-    "interval holds other test rows and, from three seeds on, other training seeds. Verdicts: "
-    "{verdicts}. Metrics marked \\* are those by which transfers are counted. *Linear probe*: what "
-    "it reads from the same frozen encoder on the same test rows, where that was measured; it "
-    "stands beside, and is not compared by a test. Chance: what the training rows alone reach."
+    "Scores, errors and changes are in points. *Alone* and *together* are means over training "
+    "seeds{first}; the change is flipped for errors, so positive means that training together "
+    "helps; its 95 % interval holds other test rows and, from three seeds on, other training "
+    "seeds, and is bold where it leaves 0 out. Verdicts: {verdicts}. Metrics marked \\* are those "
+    "by which transfers are counted. *Linear probe*: what it reads from the same frozen encoder on "
+    "the same test rows, where that was measured; it stands beside, and is not compared by a test. "
+    "Chance: what the training rows alone reach. [All metrics]({path}), with p, the change in % of "
+    "what is read above chance, and each seed."
 )
 VERDICTS = (
-    "*equivalent* where the 90 % interval lies within ±{margin:g} points, else *improved* or "
-    "*degraded* where p, corrected for all metrics of the table, is at most 0.05, else *undecided*"
+    "≈ *equivalent* where the 90 % interval lies within ±{margin:g} points, else ▲ *improved* or "
+    "▼ *degraded* where p, corrected for all metrics, is at most 0.05, else ? *undecided*"
 )
+BUDGETS = (
+    "*Equal samples*: together, every question sees as many rows as alone. *Equal steps*: every "
+    "training has as many steps of as many rows, so that together each question sees fewer."
+)
+LISTED = "*Rows*: those of a list, such as the ones without leaks between tasks."
 
 
 def transfer_sentences(record: TransferRecord) -> str:
@@ -93,24 +103,36 @@ def transfer_section(
     """
     notes = notes | {"Signature": record.signature}
     first = record.variants[0]
-    beside = _beside(first, found, probed)
+    by_variant = {one.name: _beside(one, found, probed) for one in record.variants}
+    beside = by_variant[first.name]
+    numbers = figures / f"{file_stem('transfer-numbers', record.name)}.csv"
+    write_csv(transfer_numbers(record, by_variant), numbers)
     # The verdict in sentences stands above all sections (`transfer_sentences`).
     parts = ["" if record.settings.vlm else _against_probe(first, beside)]
-    parts.append(_table(record, first, beside))
-    verdicts = VERDICTS.format(margin=record.margin) if len(record.seeds) >= FEWEST else "none here"
-    parts.append(COLUMNS.format(verdicts=verdicts))
+    parts += [_table(record, beside), _legend(record, f"{figures.name}/{numbers.name}")]
     parts += _careful(record)
-    if len(record.variants) > 1:
-        parts.append(_variants(record))
     parts += _figures(record, figures, notes)
-    parts += _pairwise(record)
-    parts += [
-        folded(f"Numbers by {variant_words(one)}", _table(record, one, _beside(one, found, probed)))
-        for one in record.variants[1:]
-    ]
     parts += _curves(record, found, figures, notes)
     parts.append(folded("Runs and signature", f"{_runs(record)}\n\n{code(record.signature)}"))
     return "\n\n".join(part for part in parts if part)
+
+
+def _legend(record: TransferRecord, numbers: str) -> str:
+    """What the columns of the table mean."""
+    several = len(record.variants) > 1
+    judged = len(record.seeds) >= FEWEST
+    said = [
+        COLUMNS.format(
+            first=f", by {escape(variant_words(record.variants[0]))}" if several else "",
+            verdicts=VERDICTS.format(margin=record.margin) if judged else "none here",
+            path=numbers,
+        )
+    ]
+    if several:
+        said.append(BUDGETS)
+    if any(one.row_list for one in record.variants):
+        said.append(LISTED)
+    return " ".join(said)
 
 
 def _beside(
@@ -143,31 +165,34 @@ def _against_probe(variant: VariantCard, beside: Mapping[Key, Beside]) -> str:
     )
 
 
-def _table(record: TransferRecord, variant: VariantCard, beside: Mapping[Key, Beside]) -> str:
-    """Every metric, alone and together."""
+def _table(record: TransferRecord, beside: Mapping[Key, Beside]) -> str:
+    """Every metric, alone and together, and its change by each variant."""
     names = _names(record)
+    by_key = [{key_of(one): one for one in variant.joint} for variant in record.variants]
+    first: dict[Key, Effect] = {}
+    for found in reversed(by_key):
+        first |= found
     rows = []
-    for one in variant.joint:
-        known = beside.get(key_of(one))
+    for key in (key for key, one in first.items() if one.declared or one.counted):
+        question, metric = key
+        known = beside.get(key)
         chance = known.chance if known else None
         rows.append(
             (
-                escape(names[one.question]),
-                escape(metric_cell(one.metric)) + (r" \*" if one.counted else ""),
+                escape(names[question]),
+                escape(metric_cell(metric)) + (r" \*" if first[key].counted else ""),
                 NONE if chance is None else points(chance),
                 estimate(known.probe) if known and known.probe else NONE,
-                points(one.before),
-                points(one.after),
-                f"**{estimate(one.change, delta=True)}**" if certain(one) else
-                estimate(one.change, delta=True),
-                word_text(one),
-                p_value(one.p_adjusted),
-                NONE if one.relative is None else signed(one.relative),
+                points(first[key].before),
+                points(first[key].after),
+                *(change_cell(found[key]) if key in found else NONE for found in by_key),
             )
-        )  # fmt: skip
-    header = ("Question", "Metric", "Chance", "Linear probe", "Alone", "Together",
-              "Together less alone", "Verdict", "Corrected p", "In % above chance")  # fmt: skip
-    return table(header, rows, right=(2, 3, 4, 5, 6, 8, 9))
+        )
+    heads = ["Together less alone"]
+    if len(record.variants) > 1:
+        heads = [f"Change, {escape(variant_words(one))}" for one in record.variants]
+    header = ("Question", "Metric", "Chance", "Linear probe", "Alone", "Together", *heads)
+    return table(header, rows, right=(2, 3, 4, 5))
 
 
 def _names(record: TransferRecord) -> dict[str, str]:
@@ -202,33 +227,6 @@ def _careful(record: TransferRecord) -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def _variants(record: TransferRecord) -> str:
-    """The changes of all variants side by side."""
-    names = _names(record)
-    by_key = [{key_of(one): one for one in variant.joint} for variant in record.variants]
-    keys = dict.fromkeys(key for found in by_key for key in found)
-    rows = [
-        (
-            escape(names[question]),
-            escape(metric_cell(metric)),
-            *(
-                change_text(found[question, metric]) if (question, metric) in found else NONE
-                for found in by_key
-            ),
-        )
-        for question, metric in keys
-    ]
-    heads = [capital(variant_words(one)) for one in record.variants]
-    intro = (
-        "The same change by budget and rows. *Equal samples*: together, every question sees as "
-        "many rows as alone. *Equal steps*: every training has as many steps of as many rows, so "
-        "that together each question sees fewer."
-    )
-    if any(one.row_list for one in record.variants):
-        intro += " *Rows*: those of a list, such as the ones without leaks between tasks."
-    return f"{intro}\n\n{table(('Question', 'Metric', *map(escape, heads)), rows)}"
-
-
 def _figures(record: TransferRecord, figures: Path, notes: dict[str, str]) -> Iterator[str]:
     """The dot plot of all changes, and the matrix of pairs."""
     tasks = len(record.tasks)
@@ -239,26 +237,34 @@ def _figures(record: TransferRecord, figures: Path, notes: dict[str, str]) -> It
             panels, (record.name, f"{tasks} tasks together against each alone"), AXIS,
             figures / file_stem("transfer", record.name), notes, margin=record.margin,
         )  # fmt: skip
-        yield shown_figure(
+        yield captioned(
             f"Change of every metric with its interval, {tasks} tasks trained together against "
             f"each alone: {counts}.",
             png,
             "**Together against alone.** Each metric with its 95 % interval; the ticks are single "
             "training seeds. Errors are flipped: to the right is better.",
         )
+    if len(record.tasks) < 3:
+        return
     variants = pairwise_variants(record)
-    if variants:
-        png = matrix_figure(
-            record, "what training together does to a question",
-            figures / file_stem("transfer-pairs", record.name), notes, margin=record.margin,
-        )  # fmt: skip
-        yield shown_figure(
-            f"Map of transfer between {tasks} tasks: {_pair_counts(variants[0])}",
-            png,
-            "**Which task helps which.** Rows are what is read, columns what was trained "
-            "together with it. Hatched: the 95 % interval holds 0. Intervals are not corrected "
-            "for the number of cells.",
+    if not variants:
+        yield (
+            "Which task helps which was not measured: "
+            f"{code('sdiag transfer --pairwise')} trains every two together."
         )
+        return
+    png = matrix_figure(
+        record, "what training together does to a question",
+        figures / file_stem("transfer-pairs", record.name), notes, margin=record.margin,
+    )  # fmt: skip
+    counts = [capital(_pair_counts(one)) for one in variants]
+    yield captioned(
+        f"Map of transfer between {tasks} tasks: {_pair_counts(variants[0])}",
+        png,
+        "**Which task helps which.** Rows are what is read, columns what was trained together with "
+        "it. Hatched: the 95 % interval holds 0. Intervals are not corrected for the number of "
+        f"cells: {' '.join(counts)}",
+    )
 
 
 def _pair_counts(variant: VariantCard) -> str:
@@ -272,32 +278,6 @@ def _pair_counts(variant: VariantCard) -> str:
         f"of {len(cells)} pairs of a question and another task ({variant_words(variant)}), {up} "
         f"have an interval above 0 and {down} one below."
     )
-
-
-def _pairwise(record: TransferRecord) -> Iterator[str]:
-    """The numbers of the matrix, folded; or how to have them."""
-    variants = pairwise_variants(record)
-    if not variants:
-        if len(record.tasks) > 2:
-            yield (
-                "Which task helps which was not measured: "
-                f"{code('sdiag transfer --pairwise')} trains every two together."
-            )
-        return
-    names = _names(record)
-    for variant in variants:
-        rows = [
-            (escape(names[one.question]), escape(metric_cell(one.metric)), escape(partner),
-             points(one.before), points(one.after), estimate(one.change, delta=True),
-             word_text(one))
-            for partner, effects in variant.pairwise.items()
-            for one in effects
-        ]  # fmt: skip
-        header = ("Question", "Metric", "Trained with", "Alone", "Together", "Change", "Verdict")
-        yield capital(_pair_counts(variant))
-        yield folded(
-            f"Every two tasks, {variant_words(variant)}", table(header, rows, right=(3, 4, 5))
-        )
 
 
 def _curves(
@@ -317,30 +297,29 @@ def _curves(
     )
     alone = sum(len(run.settings.tasks) == 1 for run in own)
     yield folded(
-        f"Losses while it was trained, {variant_words(first)}",
-        shown_figure(
+        f"Losses while it was trained, and why it stopped, {variant_words(first)}",
+        captioned(
             f"Losses by step of {alone} trainings on one task and {len(own) - alone} on all "
             "together.",
             png,
             "**Losses.** Bold lines are means over seeds, thin ones single seeds; dashed: "
-            "the validation rows. A loss is no score: what counts stands above.",
+            "the validation rows. A loss is no score: what counts stands above. "
+            f"{stops_words(own)}",
         ),
     )
 
 
 def _runs(record: TransferRecord) -> str:
-    """Every run behind the record."""
-    cards = {card.run: card for variant in record.variants for card in variant.runs}
+    """Every run behind the record, those of the same tasks and budget in a row."""
+    alike: dict[tuple[tuple[str, ...], int, int], dict[str, RunCard]] = {}
+    for card in (card for variant in record.variants for card in variant.runs):
+        place = (card.tasks, card.steps_run, sum(card.samples_seen.values()))
+        alike.setdefault(place, {})[card.run] = card
     rows = [
-        (code(card.run), ", ".join(map(escape, card.tasks)), str(card.seed), str(card.steps_run),
-         str(sum(card.samples_seen.values())), f"{card.seconds:.0f}")
-        for card in cards.values()
+        (", ".join(map(escape, tasks)), ", ".join(str(card.seed) for card in cards.values()),
+         str(steps), str(seen), ", ".join(f"{card.seconds:.0f}" for card in cards.values()),
+         ", ".join(map(code, cards)))
+        for (tasks, steps, seen), cards in alike.items()
     ]  # fmt: skip
-    header = ("Run", "Tasks", "Seed", "Steps", "Rows seen", "Seconds")
-    return table(header, rows, right=(2, 3, 4, 5))
-
-
-def shown_figure(alt: str, png: Path, caption: str) -> str:
-    """A picture with its caption and a link to its numbers."""
-    path = f"{png.parent.name}/{png.name}"
-    return f"{picture(alt, path)}\n\n{caption} ([numbers]({path.removesuffix('.png')}.csv))"
+    header = ("Tasks", "Seeds", "Steps", "Rows seen", "Seconds", "Runs")
+    return table(header, rows, right=(2, 3))

@@ -3,11 +3,13 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from reports.formats import count, estimate, points
-from reports.markdown import code, escape, folded, table
+from reports.csv_files import write_csv
+from reports.formats import count, points
+from reports.markdown import code, escape, table
 from reports.names import file_stem
-from reports.transfer import shown_figure
+from reports.pictures import captioned
 from reports.transfer_change_figure import change_figure
+from reports.transfer_numbers import ablation_numbers
 from reports.transfer_words import (
     capital,
     certain,
@@ -18,7 +20,6 @@ from reports.transfer_words import (
     model_words,
     question_words,
     seeds_words,
-    word_text,
 )
 from socialfusion.transfer.records import AblationRecord, Effect, Setting
 
@@ -81,7 +82,7 @@ def ablation_section(record: AblationRecord, figures: Path, notes: dict[str, str
             figures / file_stem("ablation", record.name), notes, margin=record.margin,
         )  # fmt: skip
         counts = "; ".join(f"{one.label}: {_counted(one)}" for one in record.ablated)
-        shown = shown_figure(
+        shown = captioned(
             f"Change of each declared metric against {record.reference}. {counts}.",
             png,
             "**One setting changed.** The declared metric of each question with its 95 % "
@@ -89,8 +90,12 @@ def ablation_section(record: AblationRecord, figures: Path, notes: dict[str, str
         )
         parts.append(shown)
     parts += _undefined(record.ablated)
-    parts.append(folded("Every metric", _every_metric(record)))
-    parts.append(folded("Signature", code(record.signature)))
+    numbers = figures / f"{file_stem('ablation-numbers', record.name)}.csv"
+    write_csv(ablation_numbers(record), numbers)
+    parts.append(
+        f"[Every metric]({figures.name}/{numbers.name}), with p and each seed. Signature: "
+        f"{code(record.signature)}"
+    )
     return "\n\n".join(parts)
 
 
@@ -118,19 +123,6 @@ def _table(record: AblationRecord) -> str:
     ]
     header = ("Question", "Metric", f"Reference: {escape(record.reference)}", *heads)
     return table(header, rows, right=(2,))
-
-
-def _every_metric(record: AblationRecord) -> str:
-    """All effects of all settings."""
-    names = question_words(one.question for each in record.ablated for one in each.effects)
-    rows = [
-        (escape(each.label), escape(names[one.question]), escape(metric_cell(one.metric)),
-         points(one.before), points(one.after), estimate(one.change, delta=True), word_text(one))
-        for each in record.ablated
-        for one in each.effects
-    ]  # fmt: skip
-    header = ("Setting", "Question", "Metric", "Reference", "Changed", "Change", "Verdict")
-    return table(header, rows, right=(3, 4, 5))
 
 
 def _undefined(ablated: Sequence[Setting]) -> Iterator[str]:

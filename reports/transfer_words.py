@@ -13,6 +13,7 @@ __all__ = [
     "Key",
     "capital",
     "certain",
+    "change_cell",
     "change_text",
     "declared",
     "key_of",
@@ -22,7 +23,6 @@ __all__ = [
     "question_words",
     "seeds_words",
     "variant_words",
-    "word_text",
 ]
 
 Key = tuple[str, str]
@@ -78,15 +78,16 @@ def certain(effect: Effect) -> bool:
     return effect.change.low > 0 or effect.change.high < 0
 
 
-def word_text(effect: Effect) -> str:
-    """The verdict with its mark; a change that is not judged has none."""
-    return f"{GLYPHS[effect.word]} {effect.word}" if effect.word in GLYPHS else effect.word
-
-
 def change_text(effect: Effect) -> str:
     """A change with its interval, and the mark of its verdict."""
     text = estimate(effect.change, delta=True)
     return f"{GLYPHS[effect.word]} {text}" if effect.word in GLYPHS else text
+
+
+def change_cell(effect: Effect) -> str:
+    """The same for a table: bold where the interval leaves 0 out."""
+    text = change_text(effect)
+    return f"**{text}**" if certain(effect) else text
 
 
 def model_words(settings: FusionSettings) -> str:

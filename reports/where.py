@@ -7,8 +7,9 @@ import pandas as pd
 
 from probes.slices.records import Region, TokenProbe, WhereRecord
 from reports.formats import count, estimate, p_value, points, signed
-from reports.markdown import escape, folded, picture, table
+from reports.markdown import escape, folded, table
 from reports.names import file_stem
+from reports.pictures import captioned
 from reports.where_figure import where_figure
 
 __all__ = ["region_table", "where_section"]
@@ -19,6 +20,13 @@ INTRODUCTION = (
     "its cell, in a box or in none. It is not what the token knows of: attention carries what is "
     "in the face to the background, so a token far from a person may tell of them, and the "
     "background may lose what the face lost. Exploratory, without verdicts."
+)
+
+MAPS = (
+    "Left: mean delta of the accuracy of the token in each cell of the grid. Right, where there is "
+    "a box: the same places relative to the box of each picture, which is drawn; people stand in "
+    "other places, so this is the map that can be read. Hatched cells do not differ from zero "
+    "after correction over the cells of the map; grey ones have tokens of fewer than ten clusters."
 )
 
 
@@ -46,7 +54,7 @@ def where_section(records: Sequence[WhereRecord], figures: Path, notes: dict[str
             points(one.pre.value),
             points(one.post.value),
             escape(estimate(one.delta, delta=True)),
-            escape(p_value(one.p)),
+            p_value(one.p),
         ]
         for record, one in own
         if one.metric == "accuracy"
@@ -54,9 +62,13 @@ def where_section(records: Sequence[WhereRecord], figures: Path, notes: dict[str
     parts = [INTRODUCTION]
     if rows:
         parts.append(table(header, rows, right=range(2, 8)))
-    for record in records:
-        for probe in record.probes:
-            parts += _shown(records, record, probe, figures, notes)
+    maps = [
+        _shown(records, record, probe, figures, notes)
+        for record in records
+        for probe in record.probes
+    ]
+    if maps:
+        parts.append(folded("Maps by question", "\n\n".join([MAPS, *maps])))
     if reasons := [
         f"- {escape(name)} ({escape(record.task.label)}): {escape(reason)}"
         for record in records
@@ -108,34 +120,25 @@ def _shown(
     probe: TokenProbe,
     figures: Path,
     notes: dict[str, str],
-) -> list[str]:
+) -> str:
     """The figure of one question with its caption."""
     label = _label(records, record, probe.question)
     name = f"{record.pair.name}-{record.task.label}-{probe.question}"
     png, half = where_figure(
         record, probe.question, label, figures / file_stem("where", name), notes
     )
-    path = f"{figures.name}/{png.name}"
     box = next(
         (m.frame for m in record.maps if m.question == probe.question and m.frame != "picture"), ""
     )
-    relative = (
-        f" Right: the same places relative to the {escape(box)} box of each picture, which is "
-        "drawn; people stand in other places, so this is the map that can be read."
-        if box
-        else ""
-    )
+    relative = f", and relative to the {escape(box)} box" if box else ""
     caption = (
-        f"**Where {escape(label)} is read**, block {record.block}. Left: mean delta of the "
-        f"accuracy of the token in each cell of the {record.grid[0]} x {record.grid[1]} grid."
-        f"{relative} Hatched cells do not differ from zero after correction over the cells of the "
-        "map; grey ones have tokens of fewer than ten clusters. The 95 % interval of a cell is "
-        f"± {points(half)} points in the median. {count(probe.predicted_pictures)} test rows, "
+        f"**Where {escape(label)} is read**, block {record.block}, grid of {record.grid[0]} x "
+        f"{record.grid[1]}{relative}. The 95 % interval of a cell is ± {points(half)} points in "
+        f"the median. {count(probe.predicted_pictures)} test rows, "
         f"{count(probe.predicted_tokens)} tokens; fitted on {count(probe.fitted_tokens)} tokens of "
-        f"{count(probe.fitted_pictures)} rows. "
-        f"([numbers]({path.removesuffix('.png')}.csv))"
+        f"{count(probe.fitted_pictures)} rows."
     )
-    return [picture(_alt(record, probe.question, label), path), caption]
+    return captioned(_alt(record, probe.question, label), png, caption)
 
 
 def _alt(record: WhereRecord, question: str, label: str) -> str:

@@ -131,13 +131,15 @@ def test_the_table_sets_drift_beside_the_probes_delta(
     )
     assert "4 left out without a box" in text
     assert "- Fisher ratio in the first components, block 5, expression: post: the class" in text
+    numbers = pd.read_csv(tmp_path / "drift-measures-tiny.csv")
     for one in record().similarities:
-        assert MEASURES[one.measure].label in text
-    assert (
-        "| variance between classes, less chance | expression | 5 | 0.300 \\[0.250, 0.350\\] | "
-        "0.020 \\[−0.030, 0.070\\] | −0.280 \\[−0.330, −0.230\\] | "
-        "0.300 and 1.300; 0.020 and 0.020 | 0.001 |"
-    ) in text
+        (value,) = numbers[numbers.measure == MEASURES[one.measure].label].value
+        assert value == one.number.value
+    own = numbers[numbers.measure == "variance between classes, less chance"].set_index("of")
+    assert own.loc[["pre", "post", "change"], "value"].tolist() == pytest.approx([0.3, 0.02, -0.28])
+    ends = own.loc["change", ["low", "high", "mixed_labels"]].tolist()
+    assert ends == pytest.approx([-0.33, -0.23, 0.001])
+    assert own.loc["pre", ["first_half", "second_half"]].tolist() == [0.3, 1.3]
 
 
 def test_a_delta_of_other_rows_or_another_block_is_not_shown(

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from probes.conflict.records import ConflictRecord, Interval
@@ -61,25 +62,39 @@ def test_a_row_sets_both_sides_beside_each_other(
     text = conflict_section(make_conflict(), tmp_path, NOTES)
     assert row_of(text, "expression × gesture") == [
         "expression × gesture", "0.97 → 0.97", "0.89 → 0.89", "+0.05 \\[−0.15, +0.25\\]",
-        "−0.25 \\[−0.45, −0.05\\]", "−0.30 \\[−0.55, −0.05\\]", "1.4 → 1.4", "47 % → 47 %",
+        "−0.25 \\[−0.45, −0.05\\]", "−0.30 \\[−0.55, −0.05\\]",
         "? unclear → ▼ conflict",
     ]  # fmt: skip
-    faint = row_of(text, "gaze × gesture")
-    assert faint[3:6] == ["– (gaze below floor)", "+0.05 \\[−0.15, +0.25\\]", "–"]
-    assert faint[6] == "– → 1.4"
-    assert faint[8] == "∅ below floor → ? unclear"
-    assert "<summary>18 pairs of a social and a control question, 3 of two control" in text
-    before = text.split("<details>")[0]
-    assert "| expression × kind |" not in before
-    assert "| expression × kind |" in text
 
 
-def test_few_pairs_with_a_control_question_are_not_folded(
+def test_of_many_pairs_those_have_a_row_of_which_something_is_told(
     make_conflict: Make, undrawn: list, tmp_path: Path
 ) -> None:
-    record = make_conflict(questions=SOCIAL | {"c/z": False})
+    record = make_conflict()
     text = conflict_section(record, tmp_path, NOTES)
-    assert "| x × z |" in text.split("<details>")[0]
+    before, _, after = text.partition("<details>")
+    rows = [line for line in before.splitlines() if line.startswith("| ")][2:]
+    assert [row.split(" |")[0] for row in rows] == ["| expression × gesture", "| gesture × looking"]
+    assert "Of 34 other pairs (13 social × social, 18 social × control, 3 control" in before
+    assert "conflict-pairs-tiny.csv" in after
+    numbers = pd.read_csv(tmp_path / "conflict-pairs-tiny.csv")
+    assert len(numbers) == 2 * 36
+    faint = numbers[(numbers.questions == "gaze × gesture") & (numbers.side == "pre")].iloc[0]
+    assert faint.word == "below floor"
+    assert pd.isna(faint.cosine)
+    assert faint.norm_ratio != faint.norm_ratio
+    questions = pd.read_csv(tmp_path / "conflict-questions-tiny.csv")
+    assert len(questions) == 2 * 9
+
+
+def test_few_pairs_all_have_a_row(make_conflict: Make, undrawn: list, tmp_path: Path) -> None:
+    record = make_conflict(questions={"scenes-gaze/gaze": True, "a/x": True, "b/y": False})
+    text = conflict_section(record, tmp_path, NOTES)
+    (faint,) = (row_of(text, name) for name in ("gaze × x",))
+    assert faint[3:6] == ["– (gaze below floor)", "+0.05 \\[−0.15, +0.25\\]", "–"]
+    assert faint[6] == "∅ below floor → ? unclear"
+    assert "| x × y |" in text
+    assert "can be told from 0" not in text
 
 
 def test_one_side_only_has_no_change(make_conflict: Make, undrawn: list, tmp_path: Path) -> None:
@@ -88,7 +103,8 @@ def test_one_side_only_has_no_change(make_conflict: Make, undrawn: list, tmp_pat
     assert "→" not in text
     assert "Change" not in text
     assert "changed in" not in text
-    assert len(row_of(text, "expression × gesture")) == 7
+    assert "| expression × gesture |" not in text  # unclear on this side
+    assert len(pd.read_csv(tmp_path / "conflict-pairs-tiny.csv")) == 36
 
 
 def test_without_social_pairs_all_pairs_are_told(
@@ -157,8 +173,9 @@ def test_swapped_labels_stand_apart(make_conflict: Make, undrawn: list, tmp_path
     swapped = record.sides[0].model_copy(update={"labels": "swapped"})
     record = record.model_copy(update={"sides": (*record.sides, swapped)})
     text = conflict_section(record, tmp_path, NOTES)
-    assert len(row_of(text, "x × y")) == 9
-    assert "| x × y | pre, labels swapped |" in text
+    assert len(row_of(text, "x × y")) == 7
+    numbers = pd.read_csv(tmp_path / "conflict-pairs-tiny.csv")
+    assert numbers.labels.tolist() == ["own", "own", "swapped"]
 
 
 def test_no_record_gives_no_section(tmp_path: Path) -> None:
