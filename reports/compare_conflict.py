@@ -9,7 +9,11 @@ from degradation.errors import DataError, PairingError
 from probes.conflict.changes import changes
 from probes.conflict.leaves import Leaf
 from probes.conflict.products import Products, read_products
-from probes.conflict.records import Interval, SideRecord, check_same_batches
+from probes.conflict.records import (
+    Interval,
+    SideRecord,
+    check_same_batches,
+)
 from reports.conflict_pairs import WHOLE, measured_on, own_sides, side_title
 from reports.load import Conflict
 
@@ -88,7 +92,8 @@ def _place(side: SideRecord, questions: Iterable[str]) -> Place:
 
 def _products(one: Conflict, side: SideRecord) -> Products:
     """The scalar products of a side, as its record knows them."""
-    path = (one.folder or Path()) / side.products
+    # Beside the record, whatever path it names.
+    path = (one.folder or Path()) / Path(side.products).name
     products = read_products(path)
     if hashlib.sha256(path.read_bytes()).hexdigest() != side.products_sha256:
         raise DataError(

@@ -52,13 +52,13 @@ def gradients(cosine: float) -> Products:
     return products_of(noisy_gradients(cosine, (1.0, 1.0), BATCHES, rng=rng), leaves=3)
 
 
-def write_gradients(folder: Path, products: Products, **fields: object) -> None:
-    """The record of gradient conflict whose only side has these products."""
+def write_gradients(folder: Path, products: Products, path: str = "", **fields: object) -> None:
+    """The record of gradient conflict whose only side has these products, named with a path."""
     folder.mkdir(parents=True)
     name = "gcd-products-pre.h5"
     write_products(products, folder / name)
     side = SideRecord(
-        name="pre", labels="own", model="a", digest="a1", step=None, products=name,
+        name="pre", labels="own", model="a", digest="a1", step=None, products=path + name,
         products_sha256=hashlib.sha256((folder / name).read_bytes()).hexdigest(), heads=(),
         signature="s", **numbers_of(products, batch_size=8, seed=0, draws=0),
     )  # fmt: skip
@@ -123,6 +123,11 @@ def test_products_that_are_not_those_of_the_record_are_refused(
     path.unlink()
     with pytest.raises(CacheError, match="no such file"):
         compare_runs(aligned, tmp_path / "now")
+
+
+def test_products_are_read_beside_the_record_only(aligned: Path, tmp_path: Path) -> None:
+    write_gradients(tmp_path / "now" / "own", gradients(0.1), path="../../then/own/")
+    assert compare_runs(aligned, tmp_path / "now").shown[0].change.value < 0
 
 
 def test_a_gate_without_scores_is_refused(aligned: Path) -> None:
