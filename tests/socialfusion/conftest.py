@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from socialfusion.batch import Batch
 from socialfusion.config import SocialFusionConfig
@@ -92,3 +93,20 @@ def make_batch() -> Callable[..., Batch]:
         )
 
     return make
+
+
+@pytest.fixture
+def published_llama() -> LlamaForCausalLM:
+    """A language model of the size of the paper's, Llama 3.2 1B, without weights."""
+    config = LlamaConfig(
+        vocab_size=128_256,
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=16,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        head_dim=64,
+        tie_word_embeddings=True,
+    )
+    with torch.device("meta"):
+        return LlamaForCausalLM(config)

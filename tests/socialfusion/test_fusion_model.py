@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from degradation.encoders.encoder import EncoderInfo
 from degradation.errors import ConfigError, PairingError, WeightsError
@@ -257,24 +256,12 @@ def test_another_encoder_is_refused(make_model) -> None:
         check_encoder(config, replace(info, name="tiny:post", digest="f" * 64))
 
 
-def test_published_size_has_the_published_number_of_parameters(questions) -> None:
+def test_published_size_has_the_published_number_of_parameters(published_llama, questions) -> None:
     config = SocialFusionConfig(
         questions=[one.as_json() for one in questions.values()], grid=(24, 24), token_width=1024
     )
     with torch.device("meta"):
-        llama = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=128_256,
-                hidden_size=2048,
-                intermediate_size=8192,
-                num_hidden_layers=16,
-                num_attention_heads=32,
-                num_key_value_heads=8,
-                head_dim=64,
-                tie_word_embeddings=True,
-            )
-        )
-        language = Language("llama", llama, load_tokenizer("tiny"))
+        language = Language("llama", published_llama, load_tokenizer("tiny"))
         model = SocialFusion(config, language)
     counts: dict[str, int] = {}
     for name, one in model.trained_parameters().items():

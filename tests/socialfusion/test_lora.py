@@ -81,20 +81,10 @@ def test_transposed_layers_get_adapters_that_fit() -> None:
         ("all-linear", 22_544_384),
     ],
 )
-def test_published_size_has_the_published_number_of_parameters(wanted, count: int) -> None:
+def test_published_size_has_the_published_number_of_parameters(
+    published_llama, wanted, count: int
+) -> None:
     with torch.device("meta"):
-        model = LlamaForCausalLM(
-            LlamaConfig(
-                vocab_size=128_256,
-                hidden_size=2048,
-                intermediate_size=8192,
-                num_hidden_layers=16,
-                num_attention_heads=32,
-                num_key_value_heads=8,
-                head_dim=64,
-                tie_word_embeddings=True,
-            )
-        )
-        config = lora_config(model, wanted, rank=32, alpha=64, dropout=0.0)
-        adapted = with_adapters(model, config)
+        config = lora_config(published_llama, wanted, rank=32, alpha=64, dropout=0.0)
+        adapted = with_adapters(published_llama, config)
     assert sum(one.numel() for one in adapted.parameters() if one.requires_grad) == count
