@@ -8,7 +8,8 @@ __all__ = ["code", "escape", "fenced", "folded", "picture", "table", "visible"]
 
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]~$])")
 _UNSEEN = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+    "\ud800-\udfff\ufffe\uffff]"
 )
 """Characters without a look of their own that break XML, act on a terminal or turn text around."""
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from degradation.errors import SdiagError
+from reports.markdown import visible
 from sdiag.commands import (
     ablate,
     audit,
@@ -97,7 +98,8 @@ def main() -> None:
     try:
         app()
     except SdiagError as error:
-        print(f"sdiag: {error}", file=sys.stderr)
+        # Names in a message may come from files that somebody else wrote.
+        print(f"sdiag: {visible(str(error))}", file=sys.stderr)
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
         print("sdiag: interrupted; finished shards are kept, run again to go on.", file=sys.stderr)

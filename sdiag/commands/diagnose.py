@@ -39,7 +39,7 @@ def diagnose(
     ] = False,
     rows: RowList = None,
     seed: Annotated[
-        int, typer.Option(help="Seed of folds, subsets, orders and initial weights.")
+        int, typer.Option(min=0, help="Seed of folds, subsets, orders and initial weights.")
     ] = 0,
     draws: Annotated[int, typer.Option(help="Bootstrap draws.", min=100)] = 2000,
     margin: Annotated[

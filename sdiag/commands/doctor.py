@@ -27,7 +27,7 @@ def doctor(
     task: RootedTasks = None,
     data_root: DataRoot = None,
     pictures: Annotated[int, typer.Option(help="How many pictures to open.", min=0)] = 64,
-    seed: Annotated[int, typer.Option(help="Decides which pictures.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which pictures.")] = 0,
     json: Json = False,
 ) -> None:
     """Say what a data set is, what of it is there, and what cannot be used, with the reasons.

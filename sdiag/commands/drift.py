@@ -48,7 +48,7 @@ def drift(
         ),
     ] = 2000,
     shuffles: Annotated[int, typer.Option(help="Shuffles behind null values.", min=1)] = 19,
-    seed: Annotated[int, typer.Option(help="Seed of subsets, shuffles and groups.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of subsets, shuffles and groups.")] = 0,
     cache: Cache = CACHE,
     results: Results = RESULTS,
     json: Json = False,

@@ -141,7 +141,7 @@ def gcd(
     workers: Annotated[
         int | None, typer.Option(help="Threads that open pictures. Default: the cores.", min=1)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of batches, sketches and swaps.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of batches, sketches and swaps.")] = 0,
     weights: Weights = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Ask nothing of the hub; also so by HF_HUB_OFFLINE=1.")

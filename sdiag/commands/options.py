@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from reports.markdown import visible
+
 __all__ = [
     "Arithmetic",
     "Cache",
@@ -67,7 +69,7 @@ def emit(data: Any, text: str, *, as_json: bool) -> None:
 
     JSON has no number for what is not finite: it is null there.
     """
-    print(json.dumps(_finite(data), indent=2, allow_nan=False) if as_json else text)
+    print(json.dumps(_finite(data), indent=2, allow_nan=False) if as_json else visible(text))
 
 
 def _finite(data: Any) -> Any:

@@ -33,7 +33,7 @@ def probe(
     block: Annotated[
         list[int] | None, typer.Option(help="Block to probe; repeat. Default: all cached.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of folds and bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of folds and bootstrap.")] = 0,
     arms: Annotated[
         bool,
         typer.Option(

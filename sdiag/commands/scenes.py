@@ -25,7 +25,7 @@ app = typer.Typer(
 @app.command(epilog="Example:  sdiag scenes preview --out scenes.png --seed 3")
 def preview(
     out: Annotated[Path, typer.Option(help="PNG file to write.")] = Path("scenes.png"),
-    seed: Annotated[int, typer.Option(help="Seed of the world.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the world.")] = 0,
     json: Json = False,
 ) -> None:
     """Write a contact sheet of the rendered scenes."""
@@ -56,7 +56,7 @@ def export(
     scale: Annotated[
         float, typer.Option(help="Factor on the number of samples; 1 is enough to probe.", min=0.01)
     ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of the world.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the world.")] = 0,
     json: Json = False,
 ) -> None:
     """Write a miniature of a data set, as its owners ship it, out of rendered scenes."""
@@ -91,7 +91,7 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder for the weights and the record.")] = Path(
         "tiny-weights"
     ),
-    seed: Annotated[int, typer.Option(help="Seed of weights, pictures and words.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, pictures and words.")] = 0,
     shrink: Annotated[
         int, typer.Option(help="Divide the number of pictures by this, for a quick look.", min=1)
     ] = 1,

@@ -112,7 +112,7 @@ def train_socialfusion(
     accumulation: Annotated[
         int, typer.Option(help="Batches of a step under temperature mixing.")
     ] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of weights, order and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and dropout.")] = 0,
     lr: Annotated[
         float | None,
         typer.Option(help="Peak learning rate. Default: 2e-4; 4e-3 for encoders that ship."),

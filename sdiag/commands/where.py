@@ -38,7 +38,7 @@ def where(
         int, typer.Option(help="Tokens of each picture that the probe is fitted on.", min=1)
     ] = 8,
     rows: RowList = None,
-    seed: Annotated[int, typer.Option(help="Seed of folds and of the tokens fitted.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of folds and of the tokens fitted.")] = 0,
     cache: Cache = CACHE,
     results: Results = RESULTS,
     json: Json = False,
