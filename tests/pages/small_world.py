@@ -11,7 +11,6 @@ import re
 import sys
 from dataclasses import replace
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -24,7 +23,7 @@ from degradation.tasks import scenes
 from degradation.tasks.registry import _TASKS, _Entry
 from sdiag.cli import main
 
-__all__ = ["PUBLISHED", "run", "stand_in"]
+__all__ = ["PUBLISHED", "TIMM", "run", "shrink", "stand_in"]
 
 PUBLISHED = {
     "clip-l-336": "clip",
@@ -40,6 +39,8 @@ PUBLISHED = {
 """The published encoders that the pages use, and the tiny checkpoint that stands for each."""
 BLOCK = 1
 """The block of their confirmatory comparison."""
+TIMM = {"depth": DEPTH, "embed_dim": WIDTH, "num_heads": 4}
+"""The size of every tower of timm."""
 
 
 def stand_in(name: str) -> Tiny:
@@ -47,7 +48,8 @@ def stand_in(name: str) -> Tiny:
     return CHECKPOINTS[PUBLISHED[name]]()
 
 
-def _shrink() -> None:
+def shrink() -> None:
+    """Make the world of this process small."""
     scenes.STILL.update(train=120, val=40, test=100)
     scenes.CLIPS.update(train=60, val=30, test=60)
     for name, fixture in PUBLISHED.items():
@@ -57,8 +59,9 @@ def _shrink() -> None:
         )
     for name, row in PAIRS.items():
         if row.post in PUBLISHED:
-            PAIRS[name] = replace(row, block=BLOCK)
-    timm.create_model = partial(timm.create_model, depth=DEPTH, embed_dim=WIDTH, num_heads=4)
+            PAIRS[name] = replace(row, block=BLOCK, size=SIZE)
+    timm.create_model = partial(timm.create_model, **TIMM)
+    _add_moods()
 
 
 def _add_moods() -> None:
@@ -71,6 +74,7 @@ def _add_moods() -> None:
 
 def run(words: list[str], folder: Path, said: Path) -> None:
     """Run `sdiag WORDS` in a folder, its output into a file; for a process of its own."""
+    shrink()
     os.chdir(folder)
     with said.open("wb") as file:
         os.dup2(file.fileno(), 1)
@@ -79,9 +83,6 @@ def run(words: list[str], folder: Path, said: Path) -> None:
     main()
 
 
-for _slow in ("degradation.extract", "probes.run", "reports.report", "socialfusion.run"):
-    import_module(_slow)  # once, for all processes that are forked from this one
-_shrink()
-_add_moods()
 if __name__ == "__main__":
+    shrink()
     main()

@@ -1,22 +1,33 @@
 """What the commands of the pages read: pictures, data sets, weights, features of one's own."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import timm
 import torch
 from family_fixtures import write
+from page_commands import ROOT
 from PIL import Image
 from safetensors.torch import save_file
-from small_world import PUBLISHED, stand_in
-from tiny_qwen import write_qwen
-from transformers import CLIPVisionConfig, CLIPVisionModel
+from small_world import PUBLISHED, TIMM, stand_in
+from tiny_qwen import SPECIAL, write_qwen
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel, Digits
+from tokenizers.pre_tokenizers import Sequence as PreTokenizers
+from tokenizers.trainers import BpeTrainer
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 from transformers.models.clip import CLIPImageProcessor
 
 from degradation.encoders.catalogue import ENCODERS
-from degradation.encoders.shipped import tiny_folder
 from degradation.scenes.export.registry import export
 
 __all__ = ["lay_out"]
@@ -24,7 +35,7 @@ __all__ = ["lay_out"]
 DATA_SETS = ("HaGRID", "AffectNet", "PISC", "GazeFollow")
 CLASSES = ("angry", "happy")
 COMMIT = "0" * 40
-TIMM = "vit_base_patch16_clip_224.openai"
+TIMM_NAME = "vit_base_patch16_clip_224.openai"
 
 
 def lay_out(folder: Path, hub: Path) -> None:
@@ -34,6 +45,7 @@ def lay_out(folder: Path, hub: Path) -> None:
         folder: Where the commands will run; `data/` in it stands for `/data/`.
         hub: Cache of the hub, for the weights that libraries load by their names.
     """
+    folder.mkdir()
     for name in DATA_SETS:
         export(name.lower(), folder / name, scale=0.3)
     _photographs(folder / "photographs")
@@ -50,19 +62,18 @@ def lay_out(folder: Path, hub: Path) -> None:
     for seed, (name, patch) in enumerate({"my-tower": 16, "my-tuned-tower": 32}.items()):
         _tower(folder / name, patch=patch, seed=seed)
     _publish(hub, "openai/clip-vit-base-patch32", lambda place: _tower(place, patch=32, seed=2))
-    _publish(hub, f"timm/{TIMM}", _timm_tower)
-    _publish(hub, "Qwen/Qwen2-VL-2B-Instruct", write_qwen)
+    _publish(hub, f"timm/{TIMM_NAME}", _timm_tower)
     _publish(
-        hub, "meta-llama/Llama-3.2-1B",
-        lambda place: shutil.copytree(tiny_folder() / "language-model", place),
+        hub, "Qwen/Qwen2-VL-2B-Instruct", lambda place: write_qwen(place, _tokenizer(SPECIAL))
     )  # fmt: skip
+    _publish(hub, "meta-llama/Llama-3.2-1B", _llama)
 
 
 def _photographs(folder: Path) -> None:
     """Pictures of two classes, dark and bright, in a folder for each, and a table of them."""
     rng = np.random.default_rng(0)
     lines = ["path,label,split,cluster"]
-    for number in range(48):
+    for number in range(96):
         name = CLASSES[number % 2]
         pixels = rng.normal(60 + 80 * (number % 2), 40, (64, 80, 3)).clip(0, 255)
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -117,5 +128,36 @@ def _timm_tower(folder: Path) -> None:
     folder.mkdir(parents=True)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        state = timm.create_model(TIMM, pretrained=False).state_dict()
+        state = timm.create_model(TIMM_NAME, pretrained=False, **TIMM).state_dict()
     save_file(state, folder / "model.safetensors")
+
+
+def _llama(folder: Path) -> None:
+    """A language model as transformers saves it."""
+    tokenizer = _tokenizer(("<|im_end|>", "<|endoftext|>"))
+    config = LlamaConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, vocab_size=len(tokenizer), bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _tokenizer(special: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer for any text, with short words for the usual answers and the special ones."""
+    inner = Tokenizer(BPE())
+    inner.pre_tokenizer = PreTokenizers(
+        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+    )
+    trainer = BpeTrainer(
+        vocab_size=2000, special_tokens=list(special), initial_alphabet=ByteLevel.alphabet(),
+        show_progress=False,
+    )  # fmt: skip
+    inner.train([str(ROOT / "socialfusion" / "prompts.toml")], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>",
+        additional_special_tokens=list(special),
+    )  # fmt: skip

@@ -28,8 +28,8 @@ def qwen_config(tokenizer):
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory):
-    return write_qwen(tmp_path_factory.mktemp("qwen"))
+def folder(tmp_path_factory, tokenizer):
+    return write_qwen(tmp_path_factory.mktemp("qwen"), tokenizer)
 
 
 @pytest.fixture
