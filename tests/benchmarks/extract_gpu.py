@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from device_peak import matmul_peak
 from extract_setup import SHAPES, encoder, gflop, photographs, picture_task
 
 from degradation.encode import launcher, upload
@@ -27,25 +28,6 @@ from degradation.ranks import ALONE
 from degradation.reading import Reader
 
 TOWERS = ("clip-l14-336", "dfn-h14-378", "qwen2-vl-378", "qwen2-vl-448", "internvit-448")
-
-
-def wait(device):
-    """Until the device has done all its work."""
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
-def matmul_peak(device, side):
-    """Operations per second of the best of many bf16 matrix products."""
-    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    best = float("inf")
-    for _ in range(30):
-        wait(device)
-        started = time.perf_counter()
-        torch.mm(a, b)
-        wait(device)
-        best = min(best, time.perf_counter() - started)
-    return 2 * side**3 / best
 
 
 def tower_rate(name, device, batch, seconds, compiled):
@@ -96,7 +78,7 @@ def main():
     if cuda and not torch.cuda.is_available():
         print("Skipped: there is no CUDA device. --device cpu --towers tiny tries the script.")
         return
-    peak = matmul_peak(arguments.device, 8192 if cuda else 512)
+    peak = matmul_peak(arguments.device)
     name = torch.cuda.get_device_name(arguments.device) if cuda else "CPU"
     print(f"{name}, torch {torch.__version__}, bf16 matmul peak {peak / 1e12:.2f} TFLOP/s")
     print(

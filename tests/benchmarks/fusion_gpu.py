@@ -18,20 +18,8 @@ import time
 from functools import partial
 
 import torch
-from fusion_setup import CLASSES, SHAPES, batch_of, fusion, step, stepper, wait
-
-
-def matmul_peak(device, side):
-    """Operations per second of the best of many bf16 matrix products."""
-    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    best = float("inf")
-    for _ in range(30):
-        wait(device)
-        started = time.perf_counter()
-        torch.mm(a, b)
-        wait(device)
-        best = min(best, time.perf_counter() - started)
-    return 2 * side**3 / best
+from device_peak import matmul_peak, wait
+from fusion_setup import CLASSES, SHAPES, batch_of, fusion, step, stepper
 
 
 def operations(model, length, answer):
@@ -84,7 +72,7 @@ def main():
     if cuda and not torch.cuda.is_available():
         print("Skipped: there is no CUDA device. --device cpu --shape toy tries the script.")
         return
-    peak = matmul_peak(device, 8192 if cuda else 512)
+    peak = matmul_peak(device)
     name = torch.cuda.get_device_name(device) if cuda else "CPU"
     print(f"{name}, torch {torch.__version__}, bf16 matmul peak {peak / 1e12:.2f} TFLOP/s")
     model, asked = fusion(arguments.shape, rank=arguments.rank, dtype=torch.bfloat16, device=device)

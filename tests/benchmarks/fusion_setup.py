@@ -96,9 +96,3 @@ def step(own, asked, batch):
     """One step of training, from a batch on the host to new weights."""
     draw = Draw(asked.label, batch.labels.numpy(), 0, 1.0)
     own.take(0, [draw], [batch], rate=1e-6, halt=False)
-
-
-def wait(device):
-    """Until the device has done all its work."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize()
