@@ -197,14 +197,25 @@ def _met(one: Exposed, cluster: str, audits: Mapping[str, AuditRecord]) -> str:
 
 
 def audit_words(records: Sequence[RunRecord], audits: Mapping[str, AuditRecord]) -> str:
-    """Which of the probed tasks were audited, how, and with what result; empty without runs."""
-    found: dict[str, list[str]] = {}
+    """Which of the probed tasks were audited, how, and with what result.
+
+    Rendered tasks, whose splits are drawn apart, are not named if they were not audited.
+
+    Args:
+        records: The runs.
+        audits: By task.
+
+    Returns:
+        Sentences in Markdown; empty if there is nothing to say.
+    """
+    clean: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
     unaudited = []
     for name in dict.fromkeys(run.task.name for run in records):
         runs = [run for run in records if run.task.name == name]
         audit = audits.get(name)
         if audit is None or not all(_is_of(audit, run.splits) for run in runs):
-            unaudited.append(code(name))
+            unaudited.append(name)
             continue
         how = (
             f"for shared pictures, pictures that look the same (hashes within {audit.radius} bits) "
@@ -213,14 +224,20 @@ def audit_words(records: Sequence[RunRecord], audits: Mapping[str, AuditRecord])
             else "for shared pictures and clusters by name, without opening a picture"
         )
         one = _exposed(runs[0], audits)
-        result = f"{_of(one)} rows of test" if one and one.rows else "nothing found"
-        rows = ""
+        found = f"{_of(one)} rows of test" if one and one.rows else "nothing"
         if audit.row_list and any(run.task.row_list == audit.row_list for run in runs):
-            rows = f"; the list {code(audit.row_list)} leaves out {_left_out(audit)}"
-        found.setdefault(how, []).append(f"{code(name)}, {result}{rows}")
-    said = [f"Splits were audited {how}: {'; '.join(tasks)}." for how, tasks in found.items()]
-    if unaudited:
-        said.append(f"Not audited for leaks: {listed(unaudited)}.")
+            found += f", and the list {code(audit.row_list)} leaves out {_left_out(audit)}"
+        if found == "nothing":
+            clean.setdefault(how, []).append(code(name))
+        else:
+            others.setdefault(how, []).append(f"in {code(name)} {found}")
+    said = []
+    for how in dict.fromkeys((*clean, *others)):
+        results = [f"in {listed(clean[how])} nothing"] if how in clean else []
+        results += others.get(how, [])
+        said.append(f"Splits were audited {how}. Found: {'; '.join(results)}.")
+    if unknown := [code(name) for name in unaudited if name not in DEFAULT_TASKS]:
+        said.append(f"Not audited for leaks: {listed(unknown)}.")
     return " ".join(said)
 
 

@@ -42,8 +42,9 @@ def test_nothing_is_said_where_nothing_was_found(probed: RunRecord, make_audit: 
     words = audit_words([run], {"hagrid": audit})
     assert words == (
         "Splits were audited for shared pictures, pictures that look the same (hashes within 4 "
-        "bits) and shared clusters: `hagrid`, nothing found."
+        "bits) and shared clusters. Found: in `hagrid` nothing."
     )
+    assert audit_words([probed], {}) == ""  # rendered
 
 
 def test_leaks_come_with_their_number_and_what_to_do(probed: RunRecord, make_audit: Make) -> None:
@@ -79,6 +80,9 @@ def test_row_lists_that_leave_leaks_out_are_named(probed: RunRecord, make_audit:
     assert "the list `own` leaves out 10 of 1,500 rows of train" in words
     assert said([clean], audit) == []
     assert said([clean]) == []
+    elsewhere = {"hagrid": make_audit("hagrid", row_list="own", kept={"train": 1490})}
+    words = audit_words([clean], elsewhere)
+    assert "in `hagrid` nothing, and the list `own` leaves out 10 of 1,500 rows of train" in words
 
 
 def test_pictures_that_look_the_same_are_no_proof(probed: RunRecord, make_audit: Make) -> None:
