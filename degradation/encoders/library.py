@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from degradation.encoders.checkpoint.files import load_tensors
 from degradation.encoders.encoder import BlockTokens
 from degradation.encoders.frozen import RGB
 from degradation.encoders.weights import read_safetensors, widened
-from degradation.errors import ConfigError, WeightsError
+from degradation.errors import ConfigError
 
 __all__ = ["HookedTower", "Loaded", "not_plain", "read_weights", "square"]
 
@@ -91,23 +91,23 @@ def not_plain(name: str, found: str) -> ConfigError:
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """A state dictionary from safetensors, or from a PyTorch file without unpickling objects."""
+    """A state dictionary from safetensors, or from a PyTorch file without unpickling objects.
+
+    Raises:
+        WeightsError: The file is not there, is damaged, or holds other things.
+    """
     if path.suffix == ".safetensors":
         return read_safetensors(path)
-    if not path.is_file():
-        raise WeightsError(f"Expected weights at {path}, but there is no such file.")
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    state = content.get("state_dict", content) if isinstance(content, dict) else content
-    if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
-        raise WeightsError(
-            f"Expected tensors by name in {path}, but it holds a {type(state).__name__} with "
-            "other things. Save the model's state_dict."
-        )
+    state = load_tensors(path, "cpu", mapped=False)
     return {name: widened(tensor) for name, tensor in state.items()}
 
 
 def square(side: int | Sequence[int]) -> int:
-    """The one side of a square, however the library writes it."""
+    """The one side of a square, however the library writes it.
+
+    Raises:
+        ConfigError: The sides differ.
+    """
     sides = {side} if isinstance(side, int) else set(side)
     if len(sides) != 1:
         raise ConfigError(f"Expected square pictures and patches, but the sides are {side}.")

@@ -185,10 +185,19 @@ def open_torch(path: Path, etag: str = "") -> TorchFile:
     return TorchFile(path, facts, etag)
 
 
-def load_tensors(path: Path, device: str) -> dict[str, Tensor]:
-    """The state dictionary of a PyTorch file, mapped from the disk (`cpu`) or empty (`meta`)."""
+def load_tensors(path: Path, device: str, *, mapped: bool = True) -> dict[str, Tensor]:
+    """The state dictionary of a PyTorch file, on the CPU (`cpu`) or empty (`meta`).
+
+    Args:
+        path: Of the file; nothing in it but tensors is unpickled.
+        device: `cpu` or `meta`.
+        mapped: Whether it is mapped from the disk, as files before PyTorch 1.6 cannot be.
+
+    Raises:
+        WeightsError: It is cut off, of a format that cannot be mapped, or holds other things.
+    """
     try:
-        content = torch.load(path, map_location=device, weights_only=True, mmap=True)
+        content = torch.load(path, map_location=device, weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             f"Expected nothing but tensors in {path}, but it holds other objects, which are never "
@@ -199,9 +208,10 @@ def load_tensors(path: Path, device: str) -> dict[str, Tensor]:
     except (RuntimeError, OSError, EOFError) as error:
         reason = str(error).partition("\n")[0]
         raise WeightsError(
-            f"Expected a whole file of torch.save in {path}, but torch cannot map it ({reason}). "
-            "It is truncated or of the format before PyTorch 1.6: download it again, or save it "
-            "anew as safetensors."
+            f"Expected a whole file of torch.save in {path}, but torch cannot "
+            f"{'map' if mapped else 'read'} it ({reason}). It is truncated"
+            f"{' or of the format before PyTorch 1.6' if mapped else ''}: download it again, or "
+            "save it anew as safetensors."
         ) from error
     state = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
