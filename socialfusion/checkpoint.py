@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from degradation.cache.files import sync
 from degradation.errors import CacheError, ConfigError, DataError, WeightsError
 from probes.records import Record
 from socialfusion.records import FusionSettings, LossPoint, Stop, ValidationPoint
@@ -30,7 +31,6 @@ __all__ = [
     "STATE",
     "RunState",
     "check_same",
-    "checkpoint_folder",
     "checkpoints",
     "load_optimiser",
     "read_state",
@@ -72,7 +72,7 @@ class RunState(Record):
     """Of each frozen tensor before training."""
 
 
-def checkpoint_folder(run: Path, step: int) -> Path:
+def _checkpoint_folder(run: Path, step: int) -> Path:
     """Folder of the checkpoint after so many steps: `checkpoint-000500`."""
     return run / f"checkpoint-{step:06d}"
 
@@ -104,13 +104,13 @@ def write_folder(folder: Path, write: Callable[[Path], None]) -> None:
         part.mkdir(parents=True)
         write(part)
         for path in (*sorted(part.rglob("*")), part):
-            _sync(path)
+            sync(path)
         # A folder cannot be renamed onto one that is not empty.
         shutil.rmtree(old, ignore_errors=True)
         with suppress(FileNotFoundError):
             os.rename(folder, old)
         os.rename(part, folder)
-        _sync(folder.parent)
+        sync(folder.parent)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
@@ -134,15 +134,6 @@ def remove_leftovers(run: Path) -> None:
     for part in run.glob(f"*{_PART}"):
         if part.is_dir():
             shutil.rmtree(part)
-
-
-def _sync(path: Path) -> None:
-    """Make a file, or the names in a folder, outlive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def save_checkpoint(
@@ -170,7 +161,7 @@ def save_checkpoint(
         save_file(_moments(parameters, optimiser), folder / OPTIMISER)
         (folder / STATE).write_text(state.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
-    folder = checkpoint_folder(run, state.step)
+    folder = _checkpoint_folder(run, state.step)
     write_folder(folder, write)
     return folder
 

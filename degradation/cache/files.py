@@ -13,7 +13,15 @@ from pathlib import Path
 
 from degradation.errors import CacheError
 
-__all__ = ["LOCK", "is_locked", "locked", "remove_abandoned", "stray_files", "write_atomically"]
+__all__ = [
+    "LOCK",
+    "is_locked",
+    "locked",
+    "remove_abandoned",
+    "stray_files",
+    "sync",
+    "write_atomically",
+]
 
 LOCK = "lock"
 _TEMPORARY = ".part"
@@ -34,7 +42,7 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-        _sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         with suppress(OSError):
             part.unlink(missing_ok=True)
@@ -44,9 +52,13 @@ def write_atomically(path: Path, data: bytes | memoryview) -> None:
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` outlive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, outlive a power cut.
+
+    Raises:
+        OSError: The disk does not take them.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
