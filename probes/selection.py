@@ -36,7 +36,6 @@ __all__ = [
     "Stage",
     "Trials",
     "clustered_folds",
-    "draw_clusters",
     "make_plan",
     "read_out",
 ]
@@ -223,7 +222,7 @@ def make_plan(
 
     def stage(trials: Trials, train: Rows, predict: Rows, label: str) -> Stage:
         rng = stream(seed, f"refits/{name}/{label}")
-        draws = draw_clusters(clusters[train], labels[train], REFITS, rng=rng)
+        draws = _draw_clusters(clusters[train], labels[train], REFITS, rng=rng)
         return Stage(tuple(trials), train, predict, draws)
 
     present = {str(split) for split in np.unique(splits)}
@@ -251,7 +250,7 @@ def make_plan(
     return Plan((one,), f"clustered {len(trials)}-fold, log-loss")
 
 
-def draw_clusters(
+def _draw_clusters(
     clusters: np.ndarray, labels: Int64[np.ndarray, " n"], g: int, *, rng: np.random.Generator
 ) -> Counts:
     """Bootstrap draws of whole clusters: how often each of g draws takes each row, shape (g, n).

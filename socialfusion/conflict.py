@@ -42,7 +42,7 @@ from socialfusion.saved import Saved, SavedRun, open_run
 from socialfusion.sources import default_memory, encoder_name, open_tasks
 from socialfusion.stepping import optimiser_of
 
-__all__ = ["CheckpointSettings", "adam_metric", "conflict_run"]
+__all__ = ["CheckpointSettings", "conflict_run"]
 
 log = logging.getLogger(__name__)
 
@@ -290,7 +290,7 @@ def _models(
         digest = _checked_digest(model, saved)
         model.to(place.device)
         trained = model.trained_parameters()
-        scale = adam_metric(saved.folder, trained, run.settings) if settings.adam else None
+        scale = _adam_metric(saved.folder, trained, run.settings) if settings.adam else None
         parameters = {
             name: one
             for name, one in trained.items()
@@ -362,7 +362,7 @@ def _heads(questions: Mapping[str, QuestionSamples]) -> tuple[Head, ...]:
     )
 
 
-def adam_metric(
+def _adam_metric(
     folder: Path, parameters: Mapping[str, nn.Parameter], settings: FusionSettings
 ) -> dict[str, Float32[Tensor, "..."]]:
     """D = sqrt(v / (1 - beta2^t)) + eps by parameter: what Adam divided its next step by.

@@ -182,7 +182,11 @@ class SocialFusion(PreTrainedModel):
         return (losses * counts).sum(1) / length
 
     def scores(self, batch: Batch) -> Float32[Tensor, "b c"]:
-        """Log-probability of each class, from the length-normalised likelihoods of its answers."""
+        """Log-probability of each class, from the length-normalised likelihoods of its answers.
+
+        Raises:
+            ConfigError: The question is answered by a map, or is not the model's.
+        """
         wording = self._wording(batch.question)
         if not wording.answers:
             raise ConfigError(f"{batch.question.label} is answered by a map: ask for heatmaps.")
@@ -193,7 +197,11 @@ class SocialFusion(PreTrainedModel):
         return likelihoods(logits, tree).log_softmax(1)
 
     def heatmaps(self, batch: Batch) -> Float[Tensor, "b s s"]:
-        """Logits of the map of where somebody looks; `heatmap_probabilities` makes it sum to 1."""
+        """Logits of the map of where somebody looks; `heatmap_probabilities` makes it sum to 1.
+
+        Raises:
+            ConfigError: The question is answered in words, or is not the model's.
+        """
         self._wording(batch.question)
         if batch.question.kind != "gaze" or self.heatmap is None:
             raise ConfigError(f"{batch.question.label} is answered in words: ask for scores.")

@@ -73,7 +73,11 @@ def load_external(name: str, *, offline: bool = False, seed: int | None = None) 
 
 @torch.no_grad()
 def checked_width(name: str, tower: HookedTower, loaded: Loaded) -> int:
-    """The token width, after a trial that every block returns one token per cell of one grid."""
+    """The token width, after a trial that every block returns one token per cell of one grid.
+
+    Raises:
+        ConfigError: A block does not.
+    """
     blocks = range(len(tower.layers))
     pixels = torch.zeros(1, 3, loaded.size, loaded.size)
     outputs = tower.eval()(pixels, blocks)

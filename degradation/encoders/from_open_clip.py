@@ -29,6 +29,10 @@ def load_open_clip(reference: str, *, trained: bool = True) -> Loaded:
     """The vision tower that `NAME/TAG`, `NAME@FILE` or `FOLDER` refers to.
 
     Untrained it is as open_clip initialises it, and no weights are read.
+
+    Raises:
+        ConfigError: There is no such model or tag, or it is no plain transformer.
+        WeightsError: The weights cannot be had or do not fit.
     """
     import open_clip
 
@@ -45,7 +49,11 @@ def load_open_clip(reference: str, *, trained: bool = True) -> Loaded:
 
 
 def from_tag(name: str, tag: str, *, trained: bool) -> Loaded:
-    """Published weights."""
+    """Published weights.
+
+    Raises:
+        ConfigError: The model has no such tag, or it was trained with another activation.
+    """
     import open_clip
 
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -82,7 +90,11 @@ def from_file(name: str, path: Path, *, trained: bool) -> Loaded:
 
 
 def from_folder(folder: Path, *, trained: bool) -> Loaded:
-    """Configuration and weights from a folder."""
+    """Configuration and weights from a folder.
+
+    Raises:
+        WeightsError: A file is not there, or cannot be used.
+    """
     import open_clip
 
     config_path = folder / "open_clip_config.json"

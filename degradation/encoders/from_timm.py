@@ -12,7 +12,11 @@ __all__ = ["load_timm", "timm_parts"]
 
 
 def load_timm(reference: str, *, trained: bool = True) -> Loaded:
-    """A timm vision transformer without its classifier; untrained as timm initialises it."""
+    """A timm vision transformer without its classifier; untrained as timm initialises it.
+
+    Raises:
+        ConfigError: There is no such model, or it is no plain transformer.
+    """
     import timm
 
     name, at, file = reference.partition("@")
@@ -45,7 +49,11 @@ def load_timm(reference: str, *, trained: bool = True) -> Loaded:
 
 
 def timm_parts(model: nn.Module, name: str) -> tuple[nn.Module, int, int]:
-    """Blocks, number of prefix tokens and patch side of a timm model."""
+    """Blocks, number of prefix tokens and patch side of a timm model.
+
+    Raises:
+        ConfigError: It is no plain transformer.
+    """
     if not all(hasattr(model, part) for part in ("blocks", "num_prefix_tokens", "patch_embed")):
         raise not_plain(name, f"it is a {type(model).__name__}")
     return model.blocks, model.num_prefix_tokens, square(model.patch_embed.patch_size)

@@ -29,6 +29,10 @@ def load_hf(reference: str, *, trained: bool = True) -> Loaded:
     """The vision tower of a transformers model, by the class of its model type.
 
     Untrained it is as that class initialises it, and no weights are read.
+
+    Raises:
+        ConfigError: Its type has no vision tower that can be used.
+        WeightsError: The folder is not there, or weights cannot be had.
     """
     import transformers
 
@@ -89,7 +93,11 @@ def hf_tower(model: nn.Module, statistics: tuple[RGB, RGB], class_name: str) -> 
 
 
 def hf_statistics(place: str) -> tuple[RGB, RGB]:
-    """Channel means and deviations from the model's own preprocessor_config.json."""
+    """Channel means and deviations from the model's own preprocessor_config.json.
+
+    Raises:
+        WeightsError: The file has none.
+    """
     from transformers.image_processing_base import ImageProcessingMixin
 
     try:

@@ -72,7 +72,11 @@ def read_tiny(side: str, folder: Path | None = None) -> Vit:
 
 
 def read_config(folder: Path) -> VitConfig:
-    """The architecture that a folder declares; unknown fields are refused."""
+    """The architecture that a folder declares; unknown fields are refused.
+
+    Raises:
+        WeightsError: It cannot be used.
+    """
     path = folder / "config.json"
     try:
         return TypeAdapter(VitConfig).validate_json(path.read_bytes())

@@ -21,7 +21,7 @@ from probes.conflict.records import (
 from probes.conflict.sizes import by_size
 from probes.conflict.unbiased import t_quantile
 
-__all__ = ["losses_of", "numbers_of", "parts_card", "recompute", "side_changes"]
+__all__ = ["numbers_of", "recompute", "side_changes"]
 
 
 def numbers_of(products: Products, *, batch_size: int, seed: int, draws: int) -> dict[str, object]:
@@ -35,8 +35,8 @@ def numbers_of(products: Products, *, batch_size: int, seed: int, draws: int) ->
     """
     found = estimate(products, seed=seed, draws=draws)
     return {
-        "losses": losses_of(products),
-        "parts": parts_card(products),
+        "losses": _losses_of(products),
+        "parts": _parts_card(products),
         "tasks": tuple(
             TaskNumbers(
                 label=one.task,
@@ -81,7 +81,7 @@ def numbers_of(products: Products, *, batch_size: int, seed: int, draws: int) ->
     }
 
 
-def losses_of(products: Products) -> dict[str, Interval]:
+def _losses_of(products: Products) -> dict[str, Interval]:
     """Mean loss by question, with Student's interval over batches."""
     half = t_quantile(products.batches) / sqrt(products.batches) * products.losses.std(0, ddof=1)
     means = products.losses.mean(axis=0)
@@ -91,7 +91,7 @@ def losses_of(products: Products) -> dict[str, Interval]:
     }
 
 
-def parts_card(products: Products) -> tuple[Part, ...]:
+def _parts_card(products: Products) -> tuple[Part, ...]:
     """The parts that gradients were compared on, the whole first."""
     cards = []
     for part in parts_of(products.leaves):

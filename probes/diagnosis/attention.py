@@ -13,7 +13,7 @@ from probes.diagnosis.alignment import standardise
 from probes.diagnosis.networks import Network, attentive
 from probes.table import Table
 
-__all__ = ["attentive_builder", "region_shares"]
+__all__ = ["attentive_builder"]
 
 LARGEST = 8 * 2**30
 """Bytes of token maps that are held in memory at once, one side and block."""
@@ -60,7 +60,7 @@ def attentive_builder(
             f"{size / 2**30:.0f} GiB. Probe a row list."
         )
     tokens = _tokens(table, side, block)
-    shares = region_shares(table, side, regions, rows)
+    shares = _region_shares(table, side, regions, rows)
     pooled = table.pooled(side, block, regions)
     _check(tokens, shares, pooled, rows)
     maps, by_region = torch.from_numpy(tokens), torch.from_numpy(shares)
@@ -85,7 +85,7 @@ def _tokens(table: Table, side: Side, block: int) -> Float32[np.ndarray, "n t d"
     return np.concatenate(parts)
 
 
-def region_shares(
+def _region_shares(
     table: Table, side: Side, regions: Sequence[str], rows: Int64[np.ndarray, " _"]
 ) -> Float32[np.ndarray, "n r t"]:
     """By which share each token is in the pooled feature of each region; zero for other rows."""

@@ -25,7 +25,7 @@ from probes.drift.sides import (
 from probes.drift.sums import PairSums, pair_sums
 from probes.statistics.bootstrap import stream
 
-__all__ = ["BlockDrift", "Settings", "curve_components", "measure_block"]
+__all__ = ["BlockDrift", "Settings", "measure_block"]
 
 SPLITS = 4
 """Random halves of the features over which a ceiling is averaged."""
@@ -92,7 +92,7 @@ def measure_block(
         DataError: If a feature is not finite.
     """
     sides = Sides.of(x, y, labels, clusters)
-    components = curve_components(sides)
+    components = _curve_components(sides)
     total = sides.sums()
     whole, parts = _by_groups(sides, total, groups, components)
     near, near_parts, space = _row_space(sides.take(capped), groups[capped], settings)
@@ -123,7 +123,7 @@ def measure_block(
     )
 
 
-def curve_components(sides: Sides) -> tuple[int, ...]:
+def _curve_components(sides: Sides) -> tuple[int, ...]:
     """1, 2, 4, ... up to the number of principal components that either side can have."""
     most = min(len(sides.x) - 1, sides.x.shape[1], sides.y.shape[1])
     return tuple(2**i for i in range(max(1, most).bit_length()))

@@ -32,7 +32,6 @@ __all__ = [
     "cka_of_kernels",
     "cka_of_sums",
     "distances",
-    "hsic_of_sums",
     "kernel_cka",
     "linear_cka",
     "rbf_kernel",
@@ -70,10 +69,10 @@ def linear_cka(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n e"]) -> floa
 
 def cka_of_sums(sums: PairSums) -> float:
     """Unbiased linear CKA from the sums of a pair; errors as `linear_cka`."""
-    return aligned(hsic_of_sums(sums.xy), *(_own_hsic(one) for one in (sums.xx, sums.yy)))
+    return aligned(_hsic_of_sums(sums.xy), *(_own_hsic(one) for one in (sums.xx, sums.yy)))
 
 
-def hsic_of_sums(sums: CrossSums) -> float:
+def _hsic_of_sums(sums: CrossSums) -> float:
     """HSIC_1 of linear kernels.
 
     Raises:
@@ -88,7 +87,7 @@ def hsic_of_sums(sums: CrossSums) -> float:
 
 def _own_hsic(sums: CrossSums) -> float:
     """HSIC_1 of a side with itself; 0 where it is rounding."""
-    found, n = hsic_of_sums(sums), sums.n
+    found, n = _hsic_of_sums(sums), sums.n
     spread = sums.centred_norms[0]
     # No term is larger than the square of the spread, so its rounding is what may be left.
     tiny = sums.flat or found * n * (n - 3) <= ROUNDING * spread * spread
@@ -107,7 +106,11 @@ def aligned(cross: float, first: float, second: float) -> float:
 
 
 def check_rows(n: int) -> None:
-    """Refuse fewer rows than HSIC_1 needs."""
+    """Refuse fewer rows than HSIC_1 needs.
+
+    Raises:
+        DataError: There are fewer.
+    """
     if n < FEWEST:
         raise DataError(
             f"Expected at least {FEWEST} rows for unbiased CKA, found {n}. Use more rows."

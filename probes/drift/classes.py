@@ -34,7 +34,6 @@ __all__ = [
     "class_top",
     "class_variance",
     "fisher_top",
-    "known_classes",
 ]
 
 ROUNDING = 1e-10
@@ -90,12 +89,12 @@ def class_means(
     Raises:
         DataError: If there are fewer than 2.
     """
-    known = known_classes(labels)
+    known = _known_classes(labels)
     means = np.stack([rows[labels == one].mean(axis=0) for one in known])
     return means - means.mean(axis=0)
 
 
-def known_classes(labels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " c"]:
+def _known_classes(labels: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " c"]:
     """The classes that occur.
 
     Raises:
@@ -230,7 +229,7 @@ def class_signal(
     Raises:
         DataError: If there are not more clusters than classes, or fewer than 2 classes.
     """
-    classes = known_classes(labels)
+    classes = _known_classes(labels)
     known = labels >= 0
     rows, label = scores[known], np.searchsorted(classes, labels[known])
     member = np.unique(np.asarray(clusters)[known].astype(str), return_inverse=True)[1]

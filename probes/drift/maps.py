@@ -76,7 +76,11 @@ class _KernelSums:
                 self.rows[:, second, g] = tile.sum(axis=1)
 
     def cka(self, keep: Bool[np.ndarray, " g"]) -> Float64[np.ndarray, "l l"]:
-        """CKA among the rows of the groups kept."""
+        """CKA among the rows of the groups kept.
+
+        Raises:
+            DataError: Fewer than four rows are kept.
+        """
         inside = keep[self.groups]
         n = int(inside.sum())
         if n < 4:

@@ -18,7 +18,7 @@ from jaxtyping import Float, Float64
 from degradation.errors import DataError
 from probes.drift.sums import FLAT, PairSums, chunks_of, stream_sums
 
-__all__ = ["angle", "procrustes_angle", "procrustes_cosine", "procrustes_explained", "shape_cosine"]
+__all__ = ["angle", "procrustes_angle", "procrustes_cosine", "procrustes_explained"]
 
 ROUNDING = 1e-12
 """A cosine nearer to 1 than this is 1: its arc cosine would be 1e-4 degrees of rounding."""
@@ -54,10 +54,10 @@ def procrustes_cosine(sums: PairSums) -> float:
     """Cosine of the angle, from the sums of a pair; errors as `procrustes_angle`."""
     if sums.xx.flat or sums.yy.flat:
         raise DataError(FLAT.format(but=""))
-    return shape_cosine(sums.xy.centred, sums.xx.centred_norms[0], sums.yy.centred_norms[0])
+    return _shape_cosine(sums.xy.centred, sums.xx.centred_norms[0], sums.yy.centred_norms[0])
 
 
-def shape_cosine(cross: Float64[np.ndarray, "d e"], first: float, second: float) -> float:
+def _shape_cosine(cross: Float64[np.ndarray, "d e"], first: float, second: float) -> float:
     """Cosine from centred sums: x y^T over rows, and the squared norms of both sides."""
     nuclear = float(np.linalg.svd(cross, compute_uv=False).sum())
     cosine = nuclear / np.sqrt(first) / np.sqrt(second)

@@ -28,7 +28,6 @@ __all__ = [
     "Sides",
     "Values",
     "class_variance_null",
-    "in_span",
     "moment_values",
     "pair_values",
     "shuffled_values",
@@ -103,8 +102,8 @@ class Sides:
         Raises:
             DataError: If a feature is not finite.
         """
-        first = in_span(finite_rows(x))
-        second = first if np.array_equal(x, y) else in_span(finite_rows(y))
+        first = _in_span(finite_rows(x))
+        second = first if np.array_equal(x, y) else _in_span(finite_rows(y))
         return cls(first, second, labels, clusters)
 
     @property
@@ -127,7 +126,7 @@ class Sides:
         return stream_sums(chunks_of(self.x, self.y))
 
 
-def in_span(x: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "n m"]:
+def _in_span(x: Float64[np.ndarray, "n d"]) -> Float64[np.ndarray, "n m"]:
     """Fewer rows than features: the rows in an orthonormal basis of their span, shape (n, n).
 
     All measures are invariant to orthogonal maps, so none notices, and what costs d^3 costs n^3.

@@ -85,6 +85,9 @@ def detectable_drop(n: float, flips: float, *, alpha: float = 0.05, power: float
 def unpaired_rows(before: float, drop: float, *, alpha: float = 0.05, power: float = 0.8) -> float:
     """Rows of each of two separate samples to see a drop from a score; not rounded.
 
+    Raises:
+        ConfigError: Score or drop is out of range.
+
     Example:
         >>> round(unpaired_rows(0.60, 0.04))
         2389

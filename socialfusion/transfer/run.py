@@ -17,7 +17,7 @@ from socialfusion.transfer.effects import Arms, count, effects, judged
 from socialfusion.transfer.plan import PlannedRun, VariantPlan
 from socialfusion.transfer.records import Effect, RunCard, TransferRecord, VariantCard
 
-__all__ = ["Runs", "check_alike", "run_card", "signature", "transfer_record"]
+__all__ = ["Runs", "run_card", "signature", "transfer_record"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +100,7 @@ def transfer_record(
         PairingError: Runs that are compared are of other encoders, language models or rows.
     """
     every = [runs.records[run.name] for plan in plans for run in plan.runs]
-    check_alike(every)
+    _check_alike(every)
     settings = plans[0].joint[0].settings
     seeds = tuple(run.settings.seed for run in plans[0].joint)
     return TransferRecord(
@@ -117,7 +117,7 @@ def transfer_record(
     )
 
 
-def check_alike(records: Sequence[FusionRecord]) -> None:
+def _check_alike(records: Sequence[FusionRecord]) -> None:
     """Refuse runs that differ in what a comparison holds fixed: encoder and language model.
 
     Raises:

@@ -9,7 +9,7 @@ from transformers import AutoConfig, PreTrainedTokenizerBase, Qwen2VLForConditio
 from degradation.errors import ConfigError, WeightsError
 from socialfusion.language import load_tokenizer
 
-__all__ = ["check_tokenizer", "load_qwen"]
+__all__ = ["load_qwen"]
 
 _WORDS = (
     "<|vision_start|>", "<|image_pad|>", "<|vision_end|>",
@@ -49,11 +49,11 @@ def load_qwen(
             f"Expected a Qwen2-VL in {name}, but it cannot be read: {first.rstrip('.')}. Copy or "
             "download it again."
         ) from error
-    check_tokenizer(tokenizer, model)
+    _check_tokenizer(tokenizer, model)
     return model.requires_grad_(False).eval(), tokenizer
 
 
-def check_tokenizer(
+def _check_tokenizer(
     tokenizer: PreTrainedTokenizerBase, model: Qwen2VLForConditionalGeneration
 ) -> None:
     """Check that a tokenizer belongs to a Qwen2-VL.

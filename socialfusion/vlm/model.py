@@ -153,7 +153,11 @@ class Vlm(nn.Module):
         return (losses * (step < length[:, None])).sum(1) / length
 
     def scores(self, batch: PictureBatch) -> Float32[Tensor, "b c"]:
-        """Log-probability of each class, from the length-normalised likelihoods of its answers."""
+        """Log-probability of each class, from the length-normalised likelihoods of its answers.
+
+        Raises:
+            ConfigError: The question is answered by a point, or is not the model's.
+        """
         self._wording(batch.question)
         tree = self._trees.get(batch.question.label)
         if tree is None:
@@ -175,7 +179,11 @@ class Vlm(nn.Module):
         return torch.logit(maps, eps=_SURE).to(batch.patches.device)
 
     def points(self, batch: PictureBatch) -> Float64[Tensor, "b 2"]:
-        """Where somebody looks by the model's own words, normalised xy; NaN for no point."""
+        """Where somebody looks by the model's own words, normalised xy; NaN for no point.
+
+        Raises:
+            ConfigError: The question is answered in words, or is not the model's.
+        """
         if batch.question.kind != "gaze":
             raise ConfigError(f"{batch.question.label} is answered in words: ask for scores.")
         found = [read_point(text) for text in self.generate_answers(batch)]

@@ -118,7 +118,11 @@ def room_for(size: int, folder: Path, what: str) -> None:
 
 
 def check_digest(part: Path, facts: RemoteFacts) -> None:
-    """Refuse a whole file that is not the one the hub describes."""
+    """Refuse a whole file that is not the one the hub describes.
+
+    Raises:
+        ChangedFileError: It is another; it is removed.
+    """
     if not SHA256.fullmatch(facts.etag):
         return
     with part.open("rb") as file:

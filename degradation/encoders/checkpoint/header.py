@@ -136,7 +136,11 @@ def parse_header(start: bytes, size: int, source: str) -> Header:
 
 
 def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; a plain parser would silently keep the last of two equal names."""
+    """A JSON object; a plain parser would silently keep the last of two equal names.
+
+    Raises:
+        ValueError: A name occurs twice.
+    """
     table = dict(pairs)
     if len(table) < len(pairs):
         raise ValueError("a name occurs twice")
@@ -144,21 +148,33 @@ def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def counts(numbers: Any) -> tuple[int, ...]:
-    """A JSON list of whole numbers, none negative."""
+    """A JSON list of whole numbers, none negative.
+
+    Raises:
+        ValueError: It is something else.
+    """
     if not isinstance(numbers, list) or not all(type(n) is int and n >= 0 for n in numbers):
         raise ValueError(f"{numbers!r} is not a list of sizes")
     return tuple(numbers)
 
 
 def dtype_name(name: Any) -> str:
-    """A JSON string."""
+    """A JSON string.
+
+    Raises:
+        ValueError: It is something else.
+    """
     if not isinstance(name, str):
         raise ValueError(f"{name!r} is not a type")
     return name
 
 
 def check_span(name: str, facts: TensorFacts, span: tuple[int, ...], end: int, source: str) -> None:
-    """Refuse bytes that leave a gap after `end`, overlap what is there, or do not fit the shape."""
+    """Refuse bytes that leave a gap after `end`, overlap what is there, or do not fit the shape.
+
+    Raises:
+        WeightsError: They do.
+    """
     if len(span) != 2 or span[0] != end or span[1] < span[0]:
         raise lies(source, f"{name} takes bytes {list(span)}, but those before it end at {end}")
     dtype = DTYPES.get(facts.dtype)

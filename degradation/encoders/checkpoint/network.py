@@ -125,7 +125,12 @@ def append_range(facts: RemoteFacts, start: int, stop: int, sink: Callable[[byte
 
 
 def stream(facts: RemoteFacts, start: int, stop: int, sink: Callable[[bytes], Any]) -> int:
-    """Bytes passed to `sink` until the range ended or, after the first, the connection broke."""
+    """Bytes passed to `sink` until the range ended or, after the first, the connection broke.
+
+    Raises:
+        WeightsError: The answer is empty, or not this range.
+        ChangedFileError: The hub has another version by now.
+    """
     headers = build_hf_headers() | {
         "Range": f"bytes={start}-{stop - 1}",
         "Accept-Encoding": "identity",  # a range of a compressed file would be another range
@@ -157,7 +162,12 @@ def stream(facts: RemoteFacts, start: int, stop: int, sink: Callable[[bytes], An
 
 
 def check_answer(response: Any, facts: RemoteFacts, start: int, stop: int) -> None:
-    """Refuse an answer that is not this range of this version of the file."""
+    """Refuse an answer that is not this range of this version of the file.
+
+    Raises:
+        ChangedFileError: It is of another version.
+        WeightsError: It is another range, or the whole file.
+    """
     # A large file is answered by a redirect, and only that knows the etag of the repository.
     linked = [hop.headers[LINKED_ETAG] for hop in response.history if LINKED_ETAG in hop.headers]
     own = [response.headers["ETag"]] if not response.history and "ETag" in response.headers else []
@@ -211,7 +221,11 @@ def reason(error: BaseException) -> str:
 
 @contextmanager
 def plain_words(repo: str, revision: str) -> Iterator[None]:
-    """Turn the errors of hub, network and disk into `WeightsError`s that say what to do."""
+    """Turn the errors of hub, network and disk into `WeightsError`s that say what to do.
+
+    Raises:
+        WeightsError: In place of each of these.
+    """
     try:
         yield
     except (HTTPError, OSError) as error:

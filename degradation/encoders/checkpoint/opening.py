@@ -112,7 +112,11 @@ def open_configuration(
 
 
 def usual_weights(place: Place) -> str:
-    """The first of the usual names that the place has."""
+    """The first of the usual names that the place has.
+
+    Raises:
+        WeightsError: It has none.
+    """
     for name in WEIGHTS:
         if place.find(name) if name.endswith(INDEX) else place.has(name):
             return name
@@ -120,7 +124,11 @@ def usual_weights(place: Place) -> str:
 
 
 def read_config(place: Place, names: Sequence[str]) -> tuple[dict[str, Any], dict[str, Path]]:
-    """The configuration, and its file by its name."""
+    """The configuration, and its file by its name.
+
+    Raises:
+        WeightsError: The place has none of these names, or it cannot be read.
+    """
     for name in names:
         path = place.find(name)
         if path:
@@ -129,7 +137,11 @@ def read_config(place: Place, names: Sequence[str]) -> tuple[dict[str, Any], dic
 
 
 def required(place: Place, name: str) -> Path:
-    """A small file that has to be there."""
+    """A small file that has to be there.
+
+    Raises:
+        WeightsError: It is not there.
+    """
     path = place.find(name)
     if path is None:
         raise place.absent([name])
@@ -137,7 +149,11 @@ def required(place: Place, name: str) -> Path:
 
 
 def open_single(place: Place, name: str, prefixes: Sequence[str]) -> Homes:
-    """The tensors under the prefixes in one weight file."""
+    """The tensors under the prefixes in one weight file.
+
+    Raises:
+        WeightsError: The file is not there or cannot be read.
+    """
     file = place.weights(name)
     if file is None:
         raise place.absent([name])
@@ -146,7 +162,11 @@ def open_single(place: Place, name: str, prefixes: Sequence[str]) -> Homes:
 
 
 def open_shards(place: Place, index: str, path: Path, prefixes: Sequence[str]) -> Homes:
-    """The tensors under the prefixes in the shards that hold any; other shards are not touched."""
+    """The tensors under the prefixes in the shards that hold any; other shards are not touched.
+
+    Raises:
+        WeightsError: A shard is not there or cannot be read, or index and shards disagree.
+    """
     shards = read_index(path, index)
     wanted = under(prefixes, shards, f"{index} of {place.source}")
     files: dict[str, WeightFile] = {}

@@ -68,7 +68,11 @@ def locate(
 
 
 def check_repository(reference: str, path: Path) -> None:
-    """Refuse what is neither a folder nor can be a repository; say which of both it looks like."""
+    """Refuse what is neither a folder nor can be a repository; say which of both it looks like.
+
+    Raises:
+        ConfigError: It is neither.
+    """
     if path.is_file():
         raise ConfigError(
             f"Expected a folder or a repository, but {reference} is a file. Give the folder that "
@@ -98,7 +102,11 @@ def check_repository(reference: str, path: Path) -> None:
 
 
 def below_root(repo: str, root: Path | None) -> Path | None:
-    """The folder of a repository below the folder of checkpoints, if both exist."""
+    """The folder of a repository below the folder of checkpoints, if both exist.
+
+    Raises:
+        ConfigError: The folder of checkpoints does not exist.
+    """
     named = root or os.environ.get(ROOT_VARIABLE)
     if not named:
         return None

@@ -165,7 +165,11 @@ def blocks_read(family: str, checkpoint: TensorSource) -> tuple[int, ...]:
 
 
 def check_registered(config: VitConfig, expected: Mapping[str, Any], source: str) -> None:
-    """Refuse a configuration that differs from what the encoder is registered with."""
+    """Refuse a configuration that differs from what the encoder is registered with.
+
+    Raises:
+        ConfigError: It does; all fields that differ are named.
+    """
     wrong = [
         f"{field} {getattr(config, field)!r} instead of {value!r}"
         for field, value in expected.items()
