@@ -5,10 +5,10 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
-from click import Command, Context
 from page_commands import PAGES, ROOT, in_sentences, shown
 
 from sdiag.cli import app
@@ -27,7 +27,7 @@ def of(lines: dict[str, list[str]]) -> list[tuple[str, str]]:
     return [(page, words) for words, page in found.items()]
 
 
-def parser_of(words: list[str]) -> tuple[Command, list[str], Context | None]:
+def parser_of(words: list[str]) -> tuple[Any, list[str], Any]:
     """The parser of a command, what is left for it to parse, and what it belongs to."""
     parser, context = typer.main.get_command(app), None
     while hasattr(parser, "commands"):
