@@ -1,90 +1,53 @@
-"""Records come back as they were written, or not at all."""
+"""A record as a file: the same bytes come back, and nothing else is read."""
 
-import json
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 
 from degradation.errors import DataError
-from probes.record_files import SEAL, read_record, write_record
-from probes.records import Estimate, FileRecord
+from probes.record_files import check_predictions, read_record, write_record
+from probes.records import FileRecord
 
 
-class Card(FileRecord):
-    schema_version: Literal[1] = 1
-    name: str
-    numbers: dict[str, Estimate]
-    labels: tuple[str, ...] = ()
+class Small(FileRecord):
+    schema_version: Literal[2] = 2
+    scores: dict[str, float | None]
 
 
-CARD = Card(
-    tool_version="0.1.0",
-    name="naïve 名",
-    numbers={"a": Estimate(value=0.1 + 0.2, low=-1e-300, high=12.0)},
-    labels=("x",),
-)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    write_record(tmp_path / "card.json", CARD)
-    return tmp_path / "card.json"
-
-
-def edited(path: Path, **changes: Any) -> None:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(content | changes), encoding="utf-8")
-
-
-def test_a_record_comes_back_and_may_be_laid_out_anew(path: Path) -> None:
-    assert read_record(path, Card, "probe") == CARD
-    edited(path)
-    assert read_record(path, Card, "probe") == CARD
-    content = json.loads(path.read_text(encoding="utf-8"))
-    assert list(content)[-1] == SEAL
-    del content[SEAL]
-    path.write_text(json.dumps(content), encoding="utf-8")
-    assert read_record(path, Card, "probe") == CARD  # as older versions wrote it
+def test_a_record_comes_back_and_names_its_schema_first(tmp_path):
+    path = tmp_path / "deep" / "small.json"
+    record = Small(tool_version="1", scores={"a": 0.1, "b": None})
+    write_record(path, record)
+    assert read_record(path, Small, "probe") == record
+    first, second = path.read_text().splitlines()[1:3]
+    assert (first, second) == (' "schema_version": 2,', ' "tool_version": "1",')
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("text", "message"),
     [
-        {"name": "other"},
-        {"tool_version": "0.2.0"},
-        {"numbers": {"a": {"value": 0.3, "low": -1e-300, "high": 12.0}}},
-        {"numbers": {}},
-        {"labels": ["x", "y"]},
-        {"unknown": 1},
-        {SEAL: ""},
-        {SEAL: 3},
+        ("{", "Expected a JSON result record"),
+        ("[]", "found other JSON"),
+        ('{"schema_version": 1, "tool_version": "0.9"}', r"version 2 .* found 1 .*sdiag 0\.9"),
+        ('{"schema_version": 2, "tool_version": "1", "scores": 3}', "1 fault.*first at scores"),
+        ('{"schema_version": 2, "tool_version": "1", "scores": {}, "more": 1}', "first at more"),
     ],
-    ids=lambda changes: "-".join(changes),
 )
-def test_a_record_that_was_changed_by_hand_is_refused(path: Path, changes: dict[str, Any]) -> None:
-    edited(path, **changes)
-    with pytest.raises(DataError, match="changed since.*Run `sdiag probe` again"):
-        read_record(path, Card, "probe")
+def test_anything_else_is_refused_with_the_command_that_writes_it_anew(tmp_path, text, message):
+    path = tmp_path / "small.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        read_record(path, Small, "probe")
+    assert "sdiag probe" in str(caught.value) or "Move the file" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda text: "[" * 100_000,
-        lambda text: '{"schema_version": ' + '{"a": ' * 100_000,
-        lambda text: text.replace("12.0", "1e400"),
-        lambda text: text.replace("12.0", "NaN"),
-        lambda text: text.replace("12.0", "-Infinity"),
-        lambda text: text.replace("12.0", "9" * 5000),
-        lambda text: text[:-30],
-        lambda text: "",
-        lambda text: "[]",
-        lambda text: "null",
-    ],
-    ids=range(10),
-)
-def test_what_is_no_record_is_refused_in_one_message(path: Path, damage: Any) -> None:
-    path.write_text(damage(path.read_text(encoding="utf-8")), encoding="utf-8")
-    with pytest.raises(DataError, match=r"card\.json.*out of the results"):
-        read_record(path, Card, "probe")
+def test_predictions_are_those_of_the_record_or_refused(tmp_path):
+    path, record = tmp_path / "p.parquet", tmp_path / "small.json"
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    with pytest.raises(DataError, match=r"No such file.*sdiag probe"):
+        check_predictions(path, empty, record=record, command="probe")
+    path.write_bytes(b"")
+    check_predictions(path, empty, record=record, command="probe")
+    path.write_bytes(b"x")
+    with pytest.raises(DataError, match=r"not the file that .*small\.json was made from"):
+        check_predictions(path, empty, record=record, command="probe")
