@@ -66,6 +66,8 @@ SPARE_METRICS = 0.4
 """A ranking of a reference costs this share of one of the sides: it has no draws of its own."""
 ATTRIBUTES = 4
 """By which rows are sliced: class, size of the box, and about two of the task's own."""
+SLICE = 20
+"""Comparisons of all rows in the time of reading predictions and cutting them by one attribute."""
 FIGURES = {"probe": 3, "diagnose": 4, "drift": 4, "slices": 3, "where": 4, "gcd": 8, "fusion": 3}
 """Figures of each record in a report, and what takes as long as drawing one."""
 
@@ -75,6 +77,7 @@ class Asked:
     """A question of a task on a pair, and the plan of its fits.
 
     Attributes:
+        task: Its name.
         classes: Or cells of the gaze grid.
         gaze: Whether it asks for a point.
         ranked: Whether its first metric ranks rows.
@@ -84,6 +87,7 @@ class Asked:
         predicted: Rows predicted.
     """
 
+    task: str
     classes: int
     gaze: bool
     ranked: bool
@@ -113,7 +117,7 @@ class Asked:
     def heat(self, predictions: float) -> Work:
         """Turning probabilities of cells into points and errors."""
         units = predictions * self.predicted * self.classes
-        return Counter({Clock("gaze heat"): units} if self.gaze else {})
+        return Counter({Clock("gaze heat", self.task): units} if self.gaze else {})
 
     def compared(self, comparisons: float, draws: int) -> Work:
         """Draws, swaps and clusters left out of so many comparisons of two sides."""
@@ -135,7 +139,7 @@ def class_units(rows: float, width: int, classes: int, strengths: float) -> floa
 
 def gaze_units(rows: float, width: int, cells: int, strengths: float) -> float:
     """Numbers that a pass of the solver of gaze probes goes through: axes and cells of each row."""
-    return rows * strengths * (cells + min(rows, width))
+    return rows * strengths * (4 * cells + min(rows, width))
 
 
 def network_units(rows: float, width: int) -> float:
@@ -153,6 +157,7 @@ def _asked(pair: StudyPair, spec: TaskSpec, rows: TaskRows) -> list[Asked]:
     cells = grids.pop() if len(grids) == 1 else COARSE_GRID[0] * COARSE_GRID[1]
     return [
         Asked(
+            task=spec.name,
             classes=len(spec.label_sets.get(name, ())) or cells,
             gaze=name not in spec.label_sets,
             ranked="average_precision" in metrics[0],
@@ -239,7 +244,7 @@ def drift_cost(pair: StudyPair, spec: TaskSpec, rows: TaskRows, asked: Drift) ->
     width = max(one.width for one in _sides(pair)) * len(spec.regions)
     layers = 2 * len(pair.choice.blocks)
     blocks = len(asked.blocks) if asked.blocks else 1
-    near = layers * capped**2 * (200 + 2 * width) + 3200 * GROUPS * capped * layers**2 / 2
+    near = layers * capped**2 * (100 + 2 * width) + 1600 * GROUPS * capped * layers**2 / 2
     units = blocks * drift_units(n, capped, width, asked.shuffles) + near
     return Cost(work={Clock("matrices"): units})
 
@@ -253,7 +258,7 @@ def drift_units(rows: int, capped: int, width: int, shuffles: int) -> float:
     """
     sums = 70.0 * rows * width * (width + 200)
     decompositions = 10.0 * GROUPS * width**3
-    return sums + decompositions + 200.0 * (GROUPS + shuffles) * capped**2
+    return sums + decompositions + 150.0 * (GROUPS + shuffles) * capped**2
 
 
 def slices_cost(pair: StudyPair, spec: TaskSpec, rows: TaskRows, asked: Probe) -> Cost:
@@ -261,7 +266,7 @@ def slices_cost(pair: StudyPair, spec: TaskSpec, rows: TaskRows, asked: Probe) -
     work: Work = Counter()
     for one in _asked(pair, spec, rows):
         work += one.compared(ATTRIBUTES, asked.draws)
-        work[Clock("tally")] += 2 * ATTRIBUTES * one.predicted
+        work[Clock("tally")] += SLICE * ATTRIBUTES * one.predicted
     return Cost(work=work)
 
 
