@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from degradation.encoders import registry
 from sdiag.cli import app
-from sdiag.study import costs, encoders
+from sdiag.study import encoders
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +20,7 @@ PROBE = "[probe]\nblocks = [2]\ndraws = 100\narms = false\ncurve = false\nrefits
 def small_encoders():
     with pytest.MonkeyPatch.context() as patch:
         encoders.encoder_facts.cache_clear()
-        for module in (registry, encoders, costs):
+        for module in (registry, encoders):
             patch.setattr(module, "load_encoder", small_encoder)
         yield
     encoders.encoder_facts.cache_clear()
