@@ -29,7 +29,10 @@ TOP = 8
 CHANGED = (
     "Drift says changed, not lost: a rotation changes every feature and no linear probe notices, "
     "and a concept can be lost with most features as they were. Similarities are 1 for the same "
-    "features; in brackets what unrelated rows score."
+    "features; in brackets what unrelated rows score. *Angle*: by Procrustes, between the features "
+    "after the best rotation. *Between classes*: share of the variance that lies between the class "
+    "means, less chance. *Class signal*: how much of that the first components hold. *Probe "
+    "delta*: of the declared linear probe, in points."
 )
 
 FIGURES = (
@@ -108,7 +111,7 @@ def _overview(records: Sequence[DriftRecord], runs: Sequence[RunRecord]) -> str:
         for question, label in _questions(records, record)
         if record.block in _blocks(record)
     ]
-    header = ["Question", "Block", *_cells(records[0], "", -1), "Probe delta (points)"]
+    header = ["Question", "Block", *_cells(records[0], "", -1), "Probe delta"]
     return table(header, rows, right=range(1, len(header))) if rows else ""
 
 
@@ -141,11 +144,11 @@ def _cells(record: DriftRecord, question: str, block: int) -> dict[str, str]:
     return {
         "Linear CKA": _pair_cell(pairs.get(("linear_cka", "")), 3),
         "Mutual neighbours": _pair_cell(pairs.get(("mutual_knn", "")), 3),
-        "Procrustes angle (°)": _pair_cell(pairs.get(("procrustes_angle", "")), 1),
+        "Angle (°)": _pair_cell(pairs.get(("procrustes_angle", "")), 1),
         "Class subspace": _pair_cell(pairs.get(("class_subspace", question)), 3),
         "Effective rank": _side_cell(sides.get(("effective_rank", "")), 1),
-        "Variance between classes": _side_cell(sides.get(("class_variance", question)), 3),
-        f"Class signal in {TOP} components": _curve_cell(curves.get(("class_top", question))),
+        "Between classes": _side_cell(sides.get(("class_variance", question)), 3),
+        f"Class signal, top {TOP}": _curve_cell(curves.get(("class_top", question))),
     }
 
 

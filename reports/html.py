@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import chain, count, pairwise
+from itertools import chain, count, pairwise, takewhile
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
@@ -34,7 +34,12 @@ DENSITY = 2
 """Pixels of a figure for each of the page."""
 SHORT = 14
 """Characters of a cell that is not broken into lines: a verdict with its mark, for one."""
+LONG = 100
+"""Characters of a cell from which on it is kept from becoming a narrow pillar."""
+ROOMY = 7
+"""Columns of a table up to which letters are large."""
 SUMMARY = re.compile(r"<summary>(.*)</summary>")
+INTERVAL = re.compile(r"\[([+−\d.]+|open), ([+−\d.]+|open)\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,11 @@ class _Renderer(RendererHTML):
         self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType
     ) -> str:
         """A table scrolls sideways in its own box, by keyboard too."""
-        return '<div class="scroll" role="group" aria-label="Table" tabindex="0">\n<table>\n'
+        columns = [one.type for one in takewhile(_in_head, tokens[idx:])].count("th_open")
+        looks = ' class="dense"' if columns > ROOMY else ""
+        return (
+            f'<div class="scroll" role="group" aria-label="Table" tabindex="0">\n<table{looks}>\n'
+        )
 
     def table_close(
         self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType
@@ -169,6 +178,10 @@ class _Renderer(RendererHTML):
         """A cell."""
         return f"<td{_aligned(tokens, idx)}>"
 
+    def text(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        """Text in which an interval stays on one line, so that a narrow cell breaks before it."""
+        return INTERVAL.sub("[\\1,\N{NO-BREAK SPACE}\\2]", super().text(tokens, idx, options, env))
+
     def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
         """A figure with its alternative text; one that is not there leaves that text."""
         token = tokens[idx]
@@ -181,11 +194,17 @@ class _Renderer(RendererHTML):
         return f'<span class="scroll" role="group" aria-label="Figure" tabindex="0">{shown}</span>'
 
 
+def _in_head(token: Token) -> bool:
+    """Whether the head of a table goes on."""
+    return token.type != "thead_close"
+
+
 def _aligned(tokens: Sequence[Token], idx: int) -> str:
     """The looks of a cell as a class, for styles are allowed by digest only."""
     if "right" in str(tokens[idx].attrGet("style") or ""):
         return ' class="number"'
-    return ' class="short"' if len(_plain(tokens[idx + 1])) <= SHORT else ""
+    letters = len(_plain(tokens[idx + 1]))
+    return ' class="short"' if letters <= SHORT else ' class="long"' if letters > LONG else ""
 
 
 def _attribute(text: str) -> str:

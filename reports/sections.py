@@ -119,14 +119,13 @@ def readers_section(cells: Sequence[Cell], folder: Path, notes: dict[str, str]) 
         found = {reader_label(b.name): estimate(b.estimate) for b in cell.baselines}
         rows.append(
             (
-                escape(cell.label),
-                escape(_metric(cell)),
+                f"{escape(cell.label)}, {escape(_metric(cell))}",
                 escape(estimate(cell.comparison.pre)),
                 escape(estimate(cell.comparison.post)),
                 *(escape(found.get(name, "–")) for name in names),
             )
         )
-    header = ("Question", "Metric", "Features, pre", "Features, post", *map(escape, names))
+    header = ("Question and metric", "Pre", "Post", *map(escape, names))
     pair = declared[0].pair
     png = readers_figure(declared, folder / file_stem("baselines", pair.name), notes)
     alt = f"What the probe reads from the features of {pair.pre}, and from {', '.join(names)}."
@@ -137,7 +136,7 @@ def readers_section(cells: Sequence[Cell], folder: Path, notes: dict[str, str]) 
         "answering with the most frequent class; for gaze, *centre* is the mean target."
         + _controls(names)
     )
-    return f"{table(header, rows, right=range(2, len(header)))}\n\n{captioned(alt, png, caption)}"
+    return f"{table(header, rows, right=range(1, len(header)))}\n\n{captioned(alt, png, caption)}"
 
 
 def _controls(names: Sequence[str]) -> str:
@@ -179,7 +178,7 @@ def arms_section(cells: Sequence[Cell]) -> str:
         for row in arms.itertuples()
     ]
     header = (
-        "Question", "Metric", "Arm", "Features of", "Class weights", "Block", "Pre", "Post",
+        "Question", "Metric", "Arm", "Regions", "Weights", "Block", "Pre", "Post",
         "Delta [95 % interval]", "Sign as declared",
     )  # fmt: skip
     best = (

@@ -13,6 +13,7 @@ from PIL import Image
 
 from degradation.errors import ConfigError
 from reports import markdown
+from reports.contents import contents_line, without_contents
 from reports.html import page
 from reports.report import write_report
 
@@ -121,6 +122,28 @@ def test_figures_keep_their_looks_in_few_bytes(report: Path, read: Read) -> None
             assert whole.mode == "P"
             assert whole.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
     assert (report / "report.html").stat().st_size < 5e6
+
+
+def test_wide_tables_are_dense_and_intervals_stay_whole(tmp_path: Path) -> None:
+    cells = ["−1.0 \\[−2.0, +0.5\\]", "a [b, c]", "x" * 101, *"defgh"]
+    wide = markdown.table(cells, [cells], right=(0,))
+    made = page(f"# T\n\n{wide}\n\n{markdown.table(['a'], [['b']])}\n", tmp_path)
+    assert made.count('<table class="dense">') == 1
+    assert made.count("<table>") == 1
+    assert '<td class="number">−1.0 [−2.0,\N{NO-BREAK SPACE}+0.5]</td>' in made
+    assert "a [b, c]" in made
+    assert f'<td class="long">{"x" * 101}</td>' in made
+
+
+def test_the_contents_of_the_markdown_stay_out_of_the_page(tmp_path: Path) -> None:
+    parts = ["## A `b`, c", "### deep", "text", "## A b c", "## A `b`, c"]
+    line = contents_line(parts)
+    assert line == (
+        "<!-- contents -->\nContents: [A `b`, c](#a-b-c) · [A b c](#a-b-c-1) · [A `b`, c](#a-b-c-2)"
+    )
+    whole = "\n\n".join(["# T", line, *parts])
+    assert without_contents(whole) == "\n\n".join(["# T", *parts])
+    assert "Contents: " not in page(whole, tmp_path)
 
 
 def test_a_page_that_is_not_a_report_is_not_replaced(one_pair: Path, tmp_path: Path) -> None:
