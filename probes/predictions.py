@@ -23,6 +23,24 @@ from probes.variants import is_variant
 __all__ = ["encode", "read_predictions", "recompute"]
 
 
+_COLUMNS = pa.schema(
+    {
+        "id": pa.string(),
+        "cluster": pa.string(),
+        "question": pa.string(),
+        "block": pa.int32(),
+        "probe": pa.string(),
+        "side": pa.string(),
+        "label": pa.int32(),
+        "predicted": pa.int32(),
+        "scores": pa.list_(pa.float32()),
+        "predicted_x": pa.float64(),
+        "predicted_y": pa.float64(),
+    }
+)
+"""What every file has; those with gaze have its metrics, too."""
+
+
 def encode(predictions: Iterable[Prediction]) -> bytes:
     """The predictions as the bytes of a Parquet file; equal predictions give equal bytes."""
     sink = io.BytesIO()
@@ -62,16 +80,26 @@ def read_predictions(path: Path) -> list[Prediction]:
     """The predictions of a file, in its order.
 
     Raises:
-        DataError: If the file cannot be read or lacks columns.
+        DataError: If the file cannot be read, lacks columns or values, or holds others.
     """
     try:
-        frame = pq.read_table(path)
-        keys = [frame[name].to_pylist() for name in ("question", "block", "probe", "side")]
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        return _read(pq.read_table(path))
+    except (OSError, ValueError) as error:
         raise DataError(
             f"{path} is not a predictions file ({error}). Run `sdiag probe` again."
         ) from error
+
+
+def _read(frame: pa.Table) -> list[Prediction]:
+    """The predictions in a table."""
+    found = {field.name: field.type for field in frame.schema}
+    for field in _COLUMNS:
+        if found.get(field.name) != field.type or frame[field.name].null_count:
+            raise ValueError(f"no column {field.name} of {field.type} without gaps")
+    keys = [frame[name].to_pylist() for name in ("question", "block", "probe", "side")]
     groups = list(zip(*keys, strict=True))
+    if not groups:
+        raise ValueError("no rows")
     starts = [i for i, key in enumerate(groups) if i == 0 or key != groups[i - 1]]
     return [
         _from_arrow(frame.slice(start, stop - start))
@@ -81,6 +109,8 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 def _from_arrow(part: pa.Table) -> Prediction:
     scores = part["scores"].combine_chunks()
+    if len(scores.value_lengths().unique()) > 1:
+        raise ValueError("scores of different lengths")
     scores = scores.flatten().to_numpy().reshape(len(part), -1).astype(np.float32)
     labels = part["label"].to_numpy().astype(np.int64)
     gaze = bool((labels == -1).all())
