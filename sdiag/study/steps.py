@@ -156,6 +156,7 @@ def _audit(world: World, asked: Audit) -> Step:
             radius=asked.radius,
             open_pictures=not asked.by_name,
             clean=asked.clean,
+            progress=True,
         ),
         cost=cost,
     )
