@@ -203,6 +203,7 @@ def _plan_data(plan: "list[Outlook]", rates: "dict[Clock, Rate]") -> dict[str, A
             "flops": one.cost.flops,
             "seconds": one.seconds,
             "at_least": one.least,
+            "not_known": one.cost.unknown,
         }
         for one in plan
     ]

@@ -66,7 +66,7 @@ SPARE_METRICS = 0.4
 """A ranking of a reference costs this share of one of the sides: it has no draws of its own."""
 ATTRIBUTES = 4
 """By which rows are sliced: class, size of the box, and about two of the task's own."""
-SLICE = 20
+SLICE = 12
 """Comparisons of all rows in the time of reading predictions and cutting them by one attribute."""
 FIGURES = {"probe": 3, "diagnose": 4, "drift": 4, "slices": 3, "where": 4, "gcd": 8, "fusion": 3}
 """Figures of each record in a report, and what takes as long as drawing one."""
@@ -254,8 +254,10 @@ def drift_units(rows: int, capped: int, width: int, shuffles: int) -> float:
 
     Sums over the rows of each side, of both, of halves and of each group of the jackknife;
     decompositions without each group; and for each group and shuffle once more every row with
-    every other, which moves memory more than it multiplies.
+    every other, which moves memory more than it multiplies. There are no more coordinates than
+    rows.
     """
+    width = min(width, rows)
     sums = 70.0 * rows * width * (width + 200)
     decompositions = 10.0 * GROUPS * width**3
     return sums + decompositions + 150.0 * (GROUPS + shuffles) * capped**2

@@ -104,7 +104,7 @@ def _encoder(clock: Clock, world: World) -> Rate:
         right = torch.ones(facts.width, 4 * facts.width, device=device, dtype=dtype)
         flops = 2.0 * left.numel() * 4 * facts.width
         rate = flops * per_second(lambda: torch.mm(left, right), device)
-        return Rate(rate, "products of its width, which it will not reach", bound=True)
+        return Rate(rate, "products of its width, an upper bound", bound=True)
     return Rate(_forward_rate(encoder, facts, device, dtype), "a few batches of it")
 
 

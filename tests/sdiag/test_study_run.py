@@ -274,6 +274,16 @@ def test_operations_are_those_that_torch_counts():
     assert facts.flops(SIDE) == pytest.approx(counter.get_total_flops(), rel=0.15)
 
 
+def test_without_data_a_dry_run_says_what_is_to_do_but_not_how_long_it_takes(finished):
+    for path in ("tone.csv", "coin.csv", "results/tiny/manifest:tone.csv/drift.json"):
+        (finished / path).unlink()
+    write(QUICK.partition("[gcd]")[0])
+    plan = json.loads(call("--dry-run").stdout)["steps"]
+    (drift,) = [one for one in plan if one["state"] != "there"]
+    assert (drift["stage"], drift["state"], drift["seconds"]) == ("drift", "to do", None)
+    assert "tone.csv" in drift["not_known"]
+
+
 def test_features_without_their_data_are_kept(finished):
     for path in ("tone.csv", "coin.csv"):
         (finished / path).unlink()
