@@ -3,6 +3,7 @@
 from degradation.lazy import lazy
 
 _NAMES = {
+    "LogisticProbe": "probes.solver.estimator",
     "conflict_frame": "probes.frames",
     "conflict_pair": "probes.conflict.run",
     "diagnose_pair": "probes.diagnosis.run",
