@@ -83,14 +83,14 @@ def _undecided(
     except DataError:
         return  # nothing varies, so nothing can be told of other rows
     by_place = {(one.task, one.question, one.metric): one for one in pilots}
-    said = [_needed(cell, one) for cell in open_cells if (one := by_place.get(_place(cell)))]
+    said = [
+        _needed(cell, one, margin) for cell in open_cells if (one := by_place.get(_place(cell)))
+    ]
     if said:
+        plan = f"sdiag plan --pilot RESULTS --drop {margin:g} --margin {margin:g}"
         yield (
-            f"Open for lack of data: {'; '.join(said)}. The first number of test rows would show a "
-            f"difference of {margin:g} points with {100 * POWER:g} % power (Holm over "
-            f"{len(declared)}), the second that there is none "
-            f"({code(f'sdiag plan --pilot RESULTS --drop {margin:g} --margin {margin:g}')} "
-            f"{code(f'--comparisons {len(declared)}')})."
+            f"Open for lack of data: {'; '.join(said)}. With {100 * POWER:g} % power and Holm over "
+            f"{len(declared)}; {code(f'{plan} --comparisons {len(declared)}')} says more."
         )
 
 
@@ -98,10 +98,11 @@ def _place(cell: Cell) -> tuple[str, str, str]:
     return (cell.task.label, cell.comparison.question, cell.comparison.metric)
 
 
-def _needed(cell: Cell, one: PilotRow) -> str:
+def _needed(cell: Cell, one: PilotRow, margin: float) -> str:
     """What one open question has, and what it would take."""
     return (
-        f"{escape(cell.label)} with {count(one.images)} rows, about {count(_round(one.needed))} or "
+        f"{escape(cell.label)} has {count(one.images)} test rows, and a difference of {margin:g} "
+        f"points would show with about {count(_round(one.needed))}, that there is none with about "
         f"{count(_round(one.equivalence))}"
     )
 
