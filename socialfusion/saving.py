@@ -19,7 +19,7 @@ from torch import nn
 from degradation.errors import ConfigError, WeightsError
 from socialfusion.config import SocialFusionConfig
 from socialfusion.model import SocialFusion, build
-from socialfusion.weight_files import ADAPTER, ADAPTER_WEIGHTS, adapters, fill
+from socialfusion.weight_files import ADAPTER_WEIGHTS, adapters, fill, save_adapters
 
 __all__ = ["ENCODER", "MANIFEST", "load", "save", "trained_manifest"]
 
@@ -55,8 +55,7 @@ def save(model: SocialFusion, folder: str | os.PathLike[str]) -> None:
     model.config.save_pretrained(folder)
     own = {name: one.detach().cpu().contiguous() for name, one in _own(model).items()}
     save_file(own, folder / WEIGHTS, metadata={"format": "pt"})
-    # Without False peft asks the hub whether the vocabulary grew.
-    model.language_model.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
+    save_adapters(model.language_model, folder)
     model.tokenizer.save_pretrained(str(folder / TOKENIZER))
     (folder / MANIFEST).write_text(json.dumps(trained_manifest(model), indent=2) + "\n")
 

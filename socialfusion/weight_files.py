@@ -1,5 +1,6 @@
 """Trained weights as files of tensors, which are read only into a model that has just these."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from degradation.errors import WeightsError
 
-__all__ = ["ADAPTER", "ADAPTER_WEIGHTS", "adapters", "fill"]
+__all__ = ["ADAPTER", "ADAPTER_WEIGHTS", "adapters", "fill", "save_adapters"]
 
 ADAPTER, ADAPTER_WEIGHTS = "adapter", "adapter/adapter_model.safetensors"
 """Folder of the adapters, as peft writes it, and their weights."""
@@ -24,6 +25,16 @@ def adapters(model: PeftModel) -> dict[str, nn.Parameter]:
         for name, one in model.named_parameters()
         if ".lora_" in name
     }
+
+
+def save_adapters(model: PeftModel, folder: Path) -> None:
+    """Write the adapters of a language model into `folder/adapter`; equal ones give equal bytes."""
+    # Without False peft asks the hub whether the vocabulary grew.
+    model.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
+    path = folder / ADAPTER / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["target_modules"].sort()  # peft keeps them in a set, whose order is by chance
+    path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def fill(weights: Mapping[str, Tensor], path: Path) -> None:

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from degradation.errors import ConfigError, WeightsError
 from socialfusion.vlm.config import VlmConfig
-from socialfusion.weight_files import ADAPTER, ADAPTER_WEIGHTS, adapters, fill
+from socialfusion.weight_files import ADAPTER_WEIGHTS, adapters, fill, save_adapters
 
 if TYPE_CHECKING:
     from socialfusion.vlm.model import Vlm
@@ -33,8 +33,7 @@ def save_vlm(model: "Vlm", folder: str | os.PathLike[str]) -> None:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / CONFIG).write_text(model.config.model_dump_json(indent=1) + "\n")
-    # Without False peft asks the hub whether the vocabulary grew.
-    model.language_model.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
+    save_adapters(model.language_model, folder)
     if model.config.train_vision:
         state = model.base.model.visual.state_dict()
         save_file({name: one.cpu().contiguous() for name, one in state.items()}, folder / VISION)

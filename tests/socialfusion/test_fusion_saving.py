@@ -52,6 +52,8 @@ def test_the_folder_holds_what_was_trained_and_nothing_else(saved) -> None:
     assert sum(one.numel() for part in held for one in part.values()) == manifest["parameters"]
     adapter = json.loads((folder / "adapter" / "adapter_config.json").read_text())
     assert adapter["base_model_name_or_path"] == "tiny"  # no folder of this machine
+    assert len(adapter["target_modules"]) > 10
+    assert adapter["target_modules"] == sorted(adapter["target_modules"])  # the same in every run
 
 
 @torch.no_grad()
