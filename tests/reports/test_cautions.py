@@ -40,10 +40,11 @@ def test_open_questions_come_with_the_rows_that_would_decide(runs: list[RunRecor
     assert open_cells
     pilots = pilot_rows(runs, drop=2.0, margin=2.0, comparisons=len(declared))
     for one in pilots:
-        assert (f"{one.question} has {one.images:,} test rows" in line) == (one.question in open_cells)
+        has = f"{one.question} has {one.images:,} test rows"
+        assert (has in line) == (one.question in open_cells)
         if one.question in open_cells:
             rounded = int(float(f"{one.needed:.2g}"))
-            assert f"about {rounded:,} or " in line
+            assert f"with about {rounded:,}, that there is none with about " in line
     assert f"--comparisons {len(declared)}" in line
 
 
