@@ -18,7 +18,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from degradation.errors import ConfigError, DataError
 from probes.audits import RECORD as AUDIT
@@ -224,7 +224,16 @@ def _read_runs(results: Path) -> dict[Key, tuple[Path, RunRecord]]:
             f"Expected a folder of result records, found no folder at {results}. "
             "Name the folder that `sdiag probe` wrote to, or run `sdiag probe` first."
         )
+    for _ in os.walk(results, onerror=_unreadable):
+        pass  # a search for files passes over folders that it may not enter
     return _by_key((path, read_run(path.parent)) for path in _files(results, RECORD))
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise DataError(
+        f"Expected a folder of records that can be read, found {error.strerror} at "
+        f"{error.filename}. Give yourself the right to read it, or move it out of the results."
+    ) from error
 
 
 def _nothing(results: Path) -> ConfigError:

@@ -164,7 +164,7 @@ def _checked(read: Callable[[], Any], check: Callable[[Any], str]) -> str:
     try:
         record = read()
         return NOT_THERE if record is None else check(record)
-    except DataError:
+    except (DataError, OSError):
         return "cannot be read"
     except SdiagError:
         return "features changed"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from degradation.errors import ConfigError
+from degradation.errors import ConfigError, DataError
 from reports import report
 from reports.report import write_report
 
@@ -102,3 +102,19 @@ def test_names_that_no_folder_can_have_are_refused(results: Path, tmp_path: Path
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="found a file"):
         write_report(results, tmp_path / "link")
+
+
+def test_a_folder_that_may_not_be_entered_is_not_passed_over(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def guarded(path: Path | str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    (results / "closed").mkdir()
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(DataError, match=r"Permission denied at .*closed"):
+        write_report(results, tmp_path / "out")
