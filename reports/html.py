@@ -30,8 +30,8 @@ __all__ = ["PAGE_MARKER", "page"]
 PAGE_MARKER = "<!doctype html>\n<!-- sdiag report -->"
 """Start of every page: by it an earlier one is known and may be replaced."""
 
-DENSITY = 2
-"""Pixels of a figure for each of the page."""
+DENSITY = 1.6
+"""Pixels of a figure for each of the page, where it has 100 an inch."""
 SHORT = 14
 """Characters of a cell that is not broken into lines: a verdict with its mark, for one."""
 LONG = 100

@@ -7,6 +7,7 @@ import pandas as pd
 from jaxtyping import Float64
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize, to_rgb
 from matplotlib.patches import Patch, Rectangle
 
@@ -81,25 +82,30 @@ def where_figure(
 
 def _draw(axes: Axes, one: CellMap, data: pd.DataFrame, end: float) -> None:
     """One map, its first row at the top, with the box in it if it is relative to one."""
+    # Cells that look alike are one artist: hundreds of them would take a while.
+    alike: dict[str, list[tuple[Rectangle, tuple[float, ...] | str]]] = {}
     for cell in data.itertuples():
         known = np.isfinite(cell.delta)
         colour = DIVERGING(0.5 + 0.5 * cell.delta / end) if known else BAND
         luminance = float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)))
         ink = INK if luminance > 0.5 else "white"
         unsure = known and cell.p_adjusted > ALPHA
-        axes.add_patch(
-            Rectangle(
-                (cell.column, cell.row), 1, 1, facecolor=colour,
-                edgecolor=(*to_rgb(ink), 0.45) if unsure else "white",
-                linewidth=0 if unsure else 0.5, hatch=HATCH if unsure else None,
-            )
-        )  # fmt: skip
+        place = Rectangle((cell.column, cell.row), 1, 1)
+        alike.setdefault(ink if unsure else "", []).append((place, colour))
         if known and one.columns <= NUMBERED:
             whole = signed(float(round(cell.delta))).partition(".")[0]
             axes.text(
                 cell.column + 0.5, cell.row + 0.5, whole,
                 ha="center", va="center", fontsize=7, color=ink, in_layout=False,
             )  # fmt: skip
+    for ink, cells in alike.items():
+        places, colours = zip(*cells, strict=True)
+        axes.add_collection(
+            PatchCollection(
+                places, facecolors=colours, edgecolor=(*to_rgb(ink), 0.45) if ink else "white",
+                linewidth=0 if ink else 0.5, hatch=HATCH if ink else None, zorder=1,
+            )
+        )  # fmt: skip
     boxed = one.frame != "picture"
     if boxed:
         axes.add_patch(

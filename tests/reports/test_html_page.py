@@ -118,7 +118,7 @@ def test_figures_keep_their_looks_in_few_bytes(report: Path, read: Read) -> None
         png = report / "figures" / f"{path}-tiny.png"
         assert base64.b64decode(str(image["src"]).partition(",")[2]) == png.read_bytes()
         with Image.open(png) as whole:
-            assert int(str(image["width"])) == round(whole.width / 2)
+            assert int(str(image["width"])) == round(whole.width / 1.6)
             assert whole.mode == "P"
             assert whole.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
     assert (report / "report.html").stat().st_size < 5e6

@@ -181,7 +181,7 @@ def test_pictures_open_carry_their_signature_and_have_an_alt_text(several: Repor
     for alt, path in shown:
         assert len(alt) > 40
         with Image.open(several.path.parent / path) as picture:
-            assert picture.info["dpi"][0] == pytest.approx(200, abs=0.1)
+            assert picture.info["dpi"][0] == pytest.approx(160, abs=0.1)
             assert picture.info["Software"].startswith("sdiag")
             assert "metric:" in picture.info["Signature"]
             darkest, lightest = picture.convert("L").getextrema()

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from reports.style import figure_style, new_figure, save_figure
@@ -34,7 +36,24 @@ def test_the_drawing_is_there_three_times(tmp_path: Path) -> None:
     with Image.open(png) as picture:
         assert picture.text == NOTES
         inches = [float(root.attrib[side].removesuffix("pt")) / 72 for side in ("width", "height")]
-        assert [round(200 * side) for side in inches] == list(picture.size)
+        assert [round(160 * side) for side in inches] == list(picture.size)
+
+
+def test_it_is_laid_out_once_and_drawn_once_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def counted(owner: type, name: str) -> None:
+        whole = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *given, **more: (done.append(name), whole(*given, **more))[1]
+        )
+
+    counted(Figure, "draw")
+    counted(ConstrainedLayoutEngine, "execute")
+    draw(tmp_path / "one")
+    assert done == ["execute", "draw", "draw"]
 
 
 def test_it_says_what_is_behind_it_and_not_when_it_was_drawn(tmp_path: Path) -> None:
