@@ -68,7 +68,7 @@ ATTRIBUTES = 4
 """By which rows are sliced: class, size of the box, and about two of the task's own."""
 SLICE = 12
 """Comparisons of all rows in the time of reading predictions and cutting them by one attribute."""
-FIGURES = {"probe": 3, "diagnose": 4, "drift": 4, "slices": 3, "where": 4, "gcd": 8, "fusion": 3}
+FIGURES = {"probe": 5, "diagnose": 6, "drift": 6, "slices": 6, "where": 6, "gcd": 35, "fusion": 6}
 """Figures of each record in a report, and what takes as long as drawing one."""
 
 
