@@ -53,13 +53,13 @@ def shrink() -> None:
     scenes.STILL.update(train=120, val=40, test=100)
     scenes.CLIPS.update(train=60, val=30, test=60)
     for name, fixture in PUBLISHED.items():
+        known = ENCODERS[name]
         depth = 5 if fixture == "molmo" else DEPTH
-        ENCODERS[name] = replace(
-            ENCODERS[name], width=WIDTH, patch=PATCH, size=SIZE, blocks=depth, files=()
-        )
+        size = known.size if fixture == "qwen2_vl" else SIZE  # which takes any
+        ENCODERS[name] = replace(known, width=WIDTH, patch=PATCH, size=size, blocks=depth, files=())
     for name, row in PAIRS.items():
         if row.post in PUBLISHED:
-            PAIRS[name] = replace(row, block=BLOCK, size=SIZE)
+            PAIRS[name] = replace(row, block=BLOCK)
     timm.create_model = partial(timm.create_model, **TIMM)
     _add_moods()
 
