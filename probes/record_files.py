@@ -2,8 +2,7 @@
 
 What a record was computed from, its predictions, is known by a SHA-256 in it. Its own content is
 known by another, the last key of the file, so that a number changed by hand is noticed. That is no
-proof against somebody who computes it anew, and older files, which have none, are taken as they
-are.
+proof against somebody who computes it anew.
 """
 
 import hashlib
@@ -74,10 +73,11 @@ def read_record(path: Path, kind: type[AnyRecord], command: str) -> AnyRecord:
             "it."
         )
     seal = content.pop(SEAL, None)
-    if seal not in (None, _digest(content)):
+    if seal != _digest(content):
+        found = "another SHA-256 than it says" if seal else f"no {SEAL}"
         raise DataError(
             f"Expected {path} as sdiag wrote it, found that it was changed since: its content has "
-            f"another SHA-256 than it says. {again}"
+            f"{found}. {again}"
         )
     try:
         return kind.model_validate(content)

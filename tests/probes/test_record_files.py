@@ -1,5 +1,7 @@
 """A record as a file: the same bytes come back, and nothing else is read."""
 
+import hashlib
+import json
 from typing import Literal
 
 import pytest
@@ -12,6 +14,13 @@ from probes.records import FileRecord
 class Small(FileRecord):
     schema_version: Literal[2] = 2
     scores: dict[str, float | None]
+
+
+def sealed(**fields):
+    """A file with the digest of its content, computed here anew."""
+    content = {"schema_version": 2, "tool_version": "1"} | fields
+    plain = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return json.dumps(content | {"content_sha256": hashlib.sha256(plain.encode()).hexdigest()})
 
 
 def test_a_record_comes_back_and_names_its_schema_first(tmp_path):
@@ -29,8 +38,9 @@ def test_a_record_comes_back_and_names_its_schema_first(tmp_path):
         ("{", "Expected a JSON result record"),
         ("[]", "found other JSON"),
         ('{"schema_version": 1, "tool_version": "0.9"}', r"version 2 .* found 1 .*sdiag 0\.9"),
-        ('{"schema_version": 2, "tool_version": "1", "scores": 3}', "1 fault.*first at scores"),
-        ('{"schema_version": 2, "tool_version": "1", "scores": {}, "more": 1}', "first at more"),
+        ('{"schema_version": 2, "tool_version": "1", "scores": {}}', "has no content_sha256"),
+        (sealed(scores=3), "1 fault.*first at scores"),
+        (sealed(scores={}, more=1), "first at more"),
     ],
 )
 def test_anything_else_is_refused_with_the_command_that_writes_it_anew(tmp_path, text, message):

@@ -16,6 +16,7 @@ from probes.audits import AuditRecord
 from probes.metrics import GAZE_METRICS, ClassOutcome, GazeOutcome
 from probes.predictions import encode
 from probes.questions import Prediction
+from probes.record_files import SEAL, write_record
 from probes.records import (
     Baseline,
     Comparison,
@@ -217,7 +218,7 @@ def write_run(results: Path, record: RunRecord, folder: str | None = None) -> Pa
     """Write a run's folder and return it."""
     place = results / (folder or f"{record.pair.name}/{record.task.name}")
     place.mkdir(parents=True)
-    (place / "record.json").write_text(record.model_dump_json(indent=1), encoding="utf-8")
+    write_record(place / "record.json", record)
     (place / "predictions.parquet").write_bytes(predictions(record.task.name))
     return place
 
@@ -261,12 +262,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def edit_record() -> Callable[..., None]:
-    """Change fields of a written record, as a hand would: `edit_record(folder, field=value)`."""
+    """Write a record anew with other fields: `edit_record(folder, field=value)`."""
 
     def edit(folder: Path, **changes: object) -> None:
         path = folder / "record.json"
-        content = json.loads(path.read_text(encoding="utf-8"))
-        path.write_text(json.dumps(content | changes), encoding="utf-8")
+        content = json.loads(path.read_text(encoding="utf-8")) | changes
+        del content[SEAL]
+        write_record(path, RunRecord.model_validate(content))
 
     return edit
 

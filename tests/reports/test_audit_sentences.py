@@ -1,5 +1,6 @@
 """What a report says of audits: leaks, look-alikes, audits of other rows, and none at all."""
 
+import hashlib
 import json
 import shlex
 from collections.abc import Callable
@@ -164,9 +165,11 @@ def test_a_report_reads_the_audits_beside_its_runs(
     assert "sdiag audit --task scenes-gesture\n" in methods
 
 
-def unsealed(audit: dict) -> dict:
-    """As an older version wrote it, without a digest of its own."""
-    return {name: one for name, one in audit.items() if name != SEAL}
+def sealed(audit: dict) -> dict:
+    """With the digest of its content, which whoever edits it could compute as well."""
+    content = {name: one for name, one in audit.items() if name != SEAL}
+    plain = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return content | {SEAL: hashlib.sha256(plain.encode()).hexdigest()}
 
 
 @pytest.mark.parametrize(
@@ -175,9 +178,9 @@ def unsealed(audit: dict) -> dict:
         lambda audit: audit | {"schema_version": 2},
         lambda audit: audit["exposed"][0].update(rows=3) or audit,
         lambda audit: {name: one for name, one in audit.items() if name != "radius"},
-        lambda audit: unsealed(audit) | {"remark": "mine"},
-        lambda audit: unsealed(audit)["overlaps"][0].update(remark="mine") or unsealed(audit),
-        lambda audit: unsealed(audit)["splits"][0].update(rows="many") or unsealed(audit),
+        lambda audit: sealed(audit | {"remark": "mine"}),
+        lambda audit: audit["overlaps"][0].update(remark="mine") or sealed(audit),
+        lambda audit: audit["splits"][0].update(rows="many") or sealed(audit),
         lambda audit: [audit],
     ],
 )

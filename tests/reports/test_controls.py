@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from probes.record_files import write_record
 from probes.records import Baseline, Estimate
 from reports import readers, style
 from reports.cells import Cell, judged_cells
@@ -33,7 +34,7 @@ def results(tmp_path: Path, make_pair: Callable[..., None]) -> Path:
             for name, value in CONTROLS.items()
         ]  # fmt: skip
         run = run.model_copy(update={"baselines": (*run.baselines, *added)})
-        path.write_text(run.model_dump_json(), encoding="utf-8")
+        write_record(path, run)
     return tmp_path / "results"
 
 

@@ -282,9 +282,9 @@ def _newer(run: Path) -> None:
     path.write_text(path.read_text().replace('"schema_version": 1', '"schema_version": 2'))
 
 
-def _unknown_key(run: Path) -> None:
+def _by_hand(run: Path) -> None:
     path = run / "record.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"note": "edited"}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seed": 99}))
 
 
 def _edited(run: Path) -> None:
@@ -303,7 +303,7 @@ def _gone(run: Path) -> None:
         (_cut, "record.json", "JSON"),
         (_empty, "record.json", "JSON"),
         (_newer, "record.json", "schema version 1"),
-        (_unknown_key, "record.json", "note"),
+        (_by_hand, "record.json", "changed since"),
         (_edited, "predictions.parquet", "changed after the run"),
         (_gone, "predictions.parquet", "No such file"),
     ],

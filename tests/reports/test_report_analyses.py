@@ -17,6 +17,7 @@ from probes.diagnosis.records import (
     TransferStep,
 )
 from probes.drift.records import BlockMap, DriftRecord
+from probes.record_files import write_record
 from probes.records import Estimate, Numbers, RunRecord
 from probes.runs import read_run, write_analysis
 from probes.slices.records import Slice, SlicesRecord, WhereRecord
@@ -128,7 +129,7 @@ def results(tmp_path_factory: pytest.TempPathFactory, make_run: Callable[..., Pa
         make_run(folder, "tiny", task)
     social = folder / "tiny" / TASKS[0]
     record = with_best_block(read_run(social))
-    (social / "record.json").write_text(record.model_dump_json(), encoding="utf-8")
+    write_record(social / "record.json", record)
     write_all(social)
     return folder
 

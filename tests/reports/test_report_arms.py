@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from degradation.errors import DataError
-from probes.records import RunRecord
 from reports import style
 from reports.load import read_records
 from reports.report import write_report
@@ -165,12 +164,3 @@ def test_a_question_that_could_not_be_asked_is_named_once(
     )
     summary = write_report(tmp_path / "r", tmp_path / "out")
     assert summary.incomplete == ("`tiny` has no `accuracy` of gesture: too few rows.",)
-
-
-def test_records_written_before_there_were_arms_are_read(run: Path) -> None:
-    content = read(run)
-    for name in ("balanced", "arms", "row_list"):
-        del content["task"][name]
-    del content["classes"], content["undefined"]
-    record = RunRecord.model_validate_json(json.dumps(content))
-    assert (record.task.arms, record.task.label, record.undefined) == ((), TASK, ())

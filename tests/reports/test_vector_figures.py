@@ -5,6 +5,7 @@ import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -54,6 +55,27 @@ def test_it_is_laid_out_once_and_drawn_once_a_file(
     counted(ConstrainedLayoutEngine, "execute")
     draw(tmp_path / "one")
     assert done == ["execute", "draw", "draw"]
+
+
+def test_few_colours_are_kept_exactly_and_many_nearly(tmp_path: Path) -> None:
+    steps = np.linspace(0, 1, 60)
+
+    def kept(colours: np.ndarray) -> np.ndarray:
+        with figure_style():
+            figure = new_figure(3.0, 3.0)
+            figure.subplots().imshow(colours, interpolation="none")
+            png = save_figure(figure, pd.DataFrame({"x": [1]}), tmp_path / "map", NOTES)
+            whole = np.asarray(figure.canvas.buffer_rgba())[..., :3].astype(int)
+        with Image.open(png) as picture:
+            return np.abs(np.asarray(picture.convert("RGB")).astype(int) - whole)
+
+    few = np.zeros((4, 60, 3))
+    few[..., 0] = steps
+    assert kept(few).max() == 0
+    many = np.zeros((60, 60, 3))
+    many[..., 0], many[..., 2] = steps, steps[:, None]
+    assert 0 < kept(many).max() <= 40
+    assert np.median(kept(many)) <= 4
 
 
 def test_it_says_what_is_behind_it_and_not_when_it_was_drawn(tmp_path: Path) -> None:

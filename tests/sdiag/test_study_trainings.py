@@ -8,7 +8,6 @@ from degradation.encoders.pair import Pair
 from degradation.errors import ConfigError
 from degradation.protocol import Protocol
 from probes.table import open_pair
-from sdiag.commands import trainings as shared
 from sdiag.study import costs, trainings
 from sdiag.study.encoders import EncoderFacts, StudyPair
 from sdiag.study.run import resolved
