@@ -12,9 +12,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from degradation.errors import DataError
 
-__all__ = ["Planned", "read_planned"]
+__all__ = ["PLANNED", "Planned", "read_planned"]
 
 PLANNED = "study.resolved.toml"
+"""Among the results: the study with every default filled in."""
 
 
 class _Part(BaseModel):

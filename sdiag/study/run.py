@@ -9,6 +9,7 @@ from typing import Literal
 
 from degradation.cache.files import write_atomically
 from degradation.errors import ConfigError, DataError, InterruptedRun, SdiagError
+from reports.planned import PLANNED
 from sdiag.study.clocks import measured_rate
 from sdiag.study.costs import Clock, Cost, Rate
 from sdiag.study.reading import to_toml
@@ -17,12 +18,9 @@ from sdiag.study.steps import Step, encoder_steps
 from sdiag.study.trainings import final_steps, settings_of, training_steps
 from sdiag.study.world import World
 
-__all__ = ["RESOLVED", "Done", "Outlook", "outlook", "resolved", "run_study", "study_steps"]
+__all__ = ["Done", "Outlook", "outlook", "resolved", "run_study", "study_steps"]
 
 log = logging.getLogger(__name__)
-
-RESOLVED = "study.resolved.toml"
-"""Below the results: the study with every default filled in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +173,7 @@ def run_study(
         CacheError: The results cannot be written.
         InterruptedRun: A training was asked to stop.
     """
-    write_atomically(world.results / RESOLVED, to_toml(resolved(world)).encode())
+    write_atomically(world.results / PLANNED, to_toml(resolved(world)).encode())
     found: dict[str, Done] = {}
     for step in steps:
         stopped = [

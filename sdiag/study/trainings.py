@@ -1,11 +1,13 @@
 """The steps of a study about SocialFusion, and those that come after everything else."""
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from degradation.errors import DataError
 from probes.conflict.records import read_conflict
 from probes.folders import record_folder
+from reports.planned import PLANNED
 from reports.report import write_report
 from sdiag.commands.against import compare
 from sdiag.commands.trainings import checker, question_counts, record_name, trained
@@ -273,7 +275,8 @@ def _report(world: World) -> Step:
         newer = any(one.stat().st_mtime_ns > written for one in world.results.rglob("*.json"))
         return "records are newer" if newer else ""
 
-    command = f"sdiag study {world.study.name}"
+    # The study as it was resolved is whole: it holds wherever its name came from.
+    command = shlex.join(["sdiag", "study", str(world.results / PLANNED)])
     return Step(
         stage="report",
         subject=str(out),

@@ -16,9 +16,11 @@ from degradation.cache import open_features, pairs
 from degradation.encoders import registry
 from degradation.errors import DataError
 from probes.conflict import models
+from probes.diagnosis.records import DiagnosisRecord
+from probes.record_files import read_record, write_record
+from reports.planned import PLANNED
 from sdiag.cli import app
 from sdiag.study import clocks, encoders, steps
-from sdiag.study.run import RESOLVED
 from sdiag.study.schema import Study
 
 N = 48
@@ -167,8 +169,8 @@ def test_records_that_cannot_be_read_or_are_of_another_version_are_made_anew(fol
     assert set(outcomes(call()).values()) == {"kept"}
     place = folder / "results" / "tiny" / "manifest:tone.csv"
     (place / "record.json").write_text("{}")
-    record = json.loads((place / "diagnose.json").read_text())
-    (place / "diagnose.json").write_text(json.dumps(record | {"tool_version": "0.0.1"}))
+    record = read_record(place / "diagnose.json", DiagnosisRecord, "diagnose")
+    write_record(place / "diagnose.json", record.model_copy(update={"tool_version": "0.0.1"}))
     redone = done_of(outcomes(call()))
     assert redone == [f"{one} tiny on manifest:tone.csv" for one in ("probe", "diagnose")]
 
@@ -180,7 +182,7 @@ def test_the_record_of_another_task_in_its_place_is_made_anew(finished):
 
 
 def test_the_resolved_study_has_no_defaults_left_and_is_the_same_study(finished):
-    text = (finished / "results" / RESOLVED).read_text(encoding="utf-8")
+    text = (finished / "results" / PLANNED).read_text(encoding="utf-8")
     study = Study.model_validate(tomllib.loads(text))
     assert study.pair[0].size == SIDE
     assert study.pair[0].blocks == (0, 1, 2)

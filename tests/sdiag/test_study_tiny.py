@@ -30,5 +30,7 @@ def test_a_ready_study_runs_tiny_and_is_then_done(folder, name):
         )
         assert done.returncode == 0, done.stderr[-2000:]
         assert {one["outcome"] for one in json.loads(done.stdout)} <= outcomes
-    report = ready_studies()[name].report.out
-    assert (folder / report / "report.html").exists()
+    report = folder / ready_studies()[name].report.out
+    assert (report / "report.html").exists()
+    again = f"sdiag study results-{name}/study.resolved.toml"
+    assert again in (report / "report.md").read_text(encoding="utf-8")
