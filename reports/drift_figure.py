@@ -55,7 +55,8 @@ def drift_figure(record: DriftRecord, stem: Path, notes: dict[str, str]) -> Path
     curves = _drawn_curves(record)
     columns = max(PANELS, len(curves))
     with figure_style():
-        figure = new_figure(0.7 + 2.9 * columns, 6.2)
+        # On a page of seven inches letters of a wider figure could not be read.
+        figure = new_figure(0.7 + (2.9 if columns == PANELS else 2.4) * columns, 6.2)
         upper, lower = figure.subfigures(2, 1, height_ratios=[1.05, 1.0])
         _draw_maps(upper, maps)
         _draw_curves(lower, curves)
