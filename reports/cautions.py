@@ -11,11 +11,11 @@ from probes.audits import AuditRecord
 from probes.records import RunRecord
 from probes.statistics.pilot import PilotRow, pilot_rows
 from reports.audits import leaks
-from reports.cells import Cell
 from reports.formats import count
 from reports.markdown import code, escape
 from reports.sentences import listed
-from reports.tables import confirmatory
+from reports.verdicts.cells import Cell
+from reports.verdicts.tables import confirmatory
 
 __all__ = ["cautions"]
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from reports.cells import Cell
 from reports.markdown import escape
-from reports.tables import confirmatory
+from reports.verdicts.cells import Cell
+from reports.verdicts.tables import confirmatory
 
 __all__ = ["declared_block_words", "row_lists_words", "weights_words"]
 

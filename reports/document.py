@@ -11,31 +11,34 @@ from probes.cards import tool_version
 from probes.records import PairCard, RunRecord
 from probes.statistics.contrast import Contrast, social_contrast
 from probes.summary import METHOD
+from reports.analyses.diagnosis import diagnosis_section
+from reports.analyses.drift import drift_section
+from reports.analyses.slices import slices_section
+from reports.analyses.where import where_section
 from reports.audits import joint_leaks
 from reports.cautions import cautions
-from reports.cells import Cell, by_pair
-from reports.conflict import conflict_section
+from reports.conflict.section import conflict_section
 from reports.contents import contents_line
-from reports.contrast import contrast_section, contrast_sentence
 from reports.csv_files import write_csv
 from reports.declared import declared_block_words, row_lists_words, weights_words
-from reports.diagnosis import diagnosis_section
-from reports.drift import drift_section
 from reports.explanations import (
     conflict_finding,
     decodability_finding,
     explanations_section,
     explanations_sentence,
 )
-from reports.fusion import fusion_parts, fusion_sentences
+from reports.fusion.section import fusion_parts, fusion_sentences
 from reports.heatmap import colour_range, mapped_cells
 from reports.load import Analyses, Conflict, Results
 from reports.markdown import code, escape, fenced, folded
 from reports.methods import methods_section
 from reports.names import PLANTED, training_step
-from reports.published import published_section
-from reports.robustness import robustness_section
-from reports.sections import (
+from reports.sentences import incomplete, kinds_of_loss, verdict_paragraph
+from reports.verdicts.cells import Cell, by_pair
+from reports.verdicts.contrast import contrast_section, contrast_sentence
+from reports.verdicts.published import published_section
+from reports.verdicts.robustness import robustness_section
+from reports.verdicts.sections import (
     analyses_section,
     arms_section,
     changes_section,
@@ -48,10 +51,7 @@ from reports.sections import (
     steps_section,
     verdict_section,
 )
-from reports.sentences import incomplete, kinds_of_loss, verdict_paragraph
-from reports.slices import slices_section
-from reports.tables import confirmatory, numbers_table, steps_table
-from reports.where import where_section
+from reports.verdicts.tables import confirmatory, numbers_table, steps_table
 from socialfusion.transfer.records import TransferRecord
 
 __all__ = ["MARKER", "Document", "Settings", "compose"]

@@ -14,8 +14,7 @@ from scipy.stats import t as student
 from probes.conflict.records import ConflictRecord, Interval, PairNumbers
 from probes.diagnosis.records import DiagnosisRecord
 from probes.statistics.contrast import Contrast
-from reports.cells import Cell
-from reports.conflict_pairs import (
+from reports.conflict.pairs import (
     MIXED,
     SOCIAL,
     WHOLE,
@@ -29,12 +28,13 @@ from reports.conflict_pairs import (
     side_title,
     two_places,
 )
-from reports.contrast import contrast_sentence
 from reports.formats import p_value
 from reports.load import Conflict
 from reports.markdown import code, escape, table
 from reports.sentences import kinds_of_loss, listed
-from reports.tables import confirmatory
+from reports.verdicts.cells import Cell
+from reports.verdicts.contrast import contrast_sentence
+from reports.verdicts.tables import confirmatory
 from socialfusion.transfer.against_conflict import AgainstRecord, Comparison
 from socialfusion.transfer.records import TransferRecord
 

@@ -16,7 +16,6 @@ from matplotlib.path import Path as Path2D
 from matplotlib.patheffects import withStroke
 from matplotlib.textpath import TextPath
 
-from reports.cells import Cell
 from reports.formats import GLYPHS, signed
 from reports.style import (
     DIVERGING,
@@ -30,6 +29,7 @@ from reports.style import (
     save_figure,
     whole_ticks,
 )
+from reports.verdicts.cells import Cell
 
 __all__ = ["colour_range", "heatmap_figure", "mapped_cells"]
 

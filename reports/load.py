@@ -30,7 +30,7 @@ from probes.drift.records import DriftRecord
 from probes.records import Analysis, RunRecord
 from probes.runs import PREDICTIONS, RECORD, read_analysis, read_run
 from probes.slices.records import SlicesRecord, WhereRecord
-from reports.fusion_load import Trainings, load_trainings
+from reports.fusion.load import Trainings, load_trainings
 from reports.planned import Planned, read_planned
 from socialfusion.transfer.against_conflict import AgainstRecord, read_against
 

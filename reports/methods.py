@@ -19,7 +19,7 @@ from probes.slices.records import WhereRecord
 from probes.summary import METHOD
 from reports.audits import audit_commands, audit_words
 from reports.formats import count
-from reports.fusion_methods import training_commands, training_methods
+from reports.fusion.methods import training_commands, training_methods
 from reports.load import KINDS, Results
 from reports.markdown import code, escape, fenced
 from reports.names import DATA, on_disk, task_option

@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from probes.records import Estimate
-from reports.cells import Cell
 from reports.style import GRID, Look, drawable, new_figure, whole_ticks
+from reports.verdicts.cells import Cell
 
 __all__ = ["Group", "draw_estimate", "dress_rows", "grouped", "rows_figure", "value_limits"]
 

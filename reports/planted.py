@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from reports.cells import Cell
+from reports.verdicts.cells import Cell
 
 __all__ = ["holds"]
 

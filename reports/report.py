@@ -17,11 +17,11 @@ from pathlib import Path
 import pandas as pd
 
 from degradation.errors import ConfigError
-from reports.cells import judged_cells
 from reports.document import MARKER, Settings, compose
 from reports.html import PAGE_MARKER, page
 from reports.load import load_results, read_records
-from reports.tables import verdict_table
+from reports.verdicts.cells import judged_cells
+from reports.verdicts.tables import verdict_table
 
 __all__ = ["ReportSummary", "read_records", "verdict_table", "write_report"]
 
@@ -39,7 +39,7 @@ class ReportSummary:
     Attributes:
         path: The Markdown file.
         page: The same as one HTML file that needs no other.
-        table: The confirmatory comparisons, as `reports.tables.verdict_table` returns them.
+        table: The confirmatory comparisons, as `verdict_table` returns them.
         incomplete: What is missing from the results, one sentence in Markdown each.
     """
 

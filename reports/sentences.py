@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from probes.diagnosis.records import DiagnosisRecord
 from probes.records import RunRecord
-from reports.cells import Cell, by_pair
-from reports.diagnosis import diagnosis_table
+from reports.analyses.diagnosis import diagnosis_table
 from reports.formats import points, signed
-from reports.fusion_load import incomplete_trainings
+from reports.fusion.load import incomplete_trainings
 from reports.load import Results
 from reports.markdown import code, escape
 from reports.names import question_labels
 from reports.unfinished import lacking
+from reports.verdicts.cells import Cell, by_pair
 
 __all__ = ["incomplete", "kinds_of_loss", "listed", "verdict_paragraph"]
 

@@ -9,7 +9,7 @@ import typer
 from sdiag.commands.options import Json, emit
 
 if TYPE_CHECKING:
-    from reports.compare_records import Compared
+    from reports.compare.records import Compared
 
 __all__ = ["DROPPED", "EXAMPLES", "compare"]
 
@@ -48,8 +48,8 @@ def compare(
     not judge. Exit codes: 0 compared, and with --max-drop nothing fell by more for certain; 10
     something did, or is missing; 2, 3 and 4 runs that cannot be compared or read.
     """
-    from reports.compare import compare_runs
-    from reports.compare_text import comparison_text
+    from reports.compare.compare import compare_runs
+    from reports.compare.text import comparison_text
 
     found = compare_runs(first, second, max_drop=max_drop)
     emit(_facts(found), comparison_text(found), as_json=json)

@@ -60,7 +60,7 @@ def diagnose(
 
     from probes.diagnosis.run import diagnose_pair
     from probes.diagnosis.settings import FULL, QUICK
-    from reports.diagnosis import diagnosis_table
+    from reports.analyses.diagnosis import diagnosis_table
 
     records = []
     for pair, name in (bar := tqdm(cached_pairs(cache, task, model), unit="task", desc="diagnose")):

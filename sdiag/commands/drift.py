@@ -64,7 +64,7 @@ def drift(
 
     from probes.drift.block import Settings
     from probes.drift.run import drift_pair
-    from reports.drift import drift_table
+    from reports.analyses.drift import drift_table
 
     settings = Settings(row_cap=row_cap, shuffles=shuffles, seed=seed)
     records = [

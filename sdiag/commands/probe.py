@@ -85,10 +85,10 @@ def probe(
     empty cache and no options, the embedded pair is extracted first.
     """
     from probes.statistics.contrast import social_contrast
-    from reports.contrast import contrast_sentence
     from reports.formats import terminal_table
     from reports.load import read_records
-    from reports.tables import verdict_table
+    from reports.verdicts.contrast import contrast_sentence
+    from reports.verdicts.tables import verdict_table
 
     probe_cached(
         task,

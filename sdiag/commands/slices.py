@@ -56,7 +56,7 @@ def slices(
 
     from probes.folders import record_folder
     from probes.slices.run import slice_run
-    from reports.slices import attribute_table, slice_table
+    from reports.analyses.slices import attribute_table, slice_table
 
     runs = selected_runs(results, task, model, rows or "")
     records = []

@@ -52,7 +52,7 @@ def where(
 
     from degradation.errors import ConfigError
     from probes.slices.where import where_pair
-    from reports.where import region_table
+    from reports.analyses.where import region_table
 
     selected = cached_pairs(cache, task, model)
     named = task is not None or model is not None

@@ -8,8 +8,8 @@ from probes.audits import AuditRecord
 from probes.records import RunRecord
 from probes.statistics.pilot import pilot_rows
 from reports.cautions import cautions
-from reports.cells import judged_cells
 from reports.load import read_records
+from reports.verdicts.cells import judged_cells
 
 
 @pytest.fixture(scope="module")

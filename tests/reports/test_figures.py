@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from reports import heatmap, readers, scores, steps, style
-from reports.cells import Cell, judged_cells
+from reports import heatmap, style
 from reports.load import read_records
-from reports.tables import confirmatory, steps_table
+from reports.verdicts import readers, scores, steps
+from reports.verdicts.cells import Cell, judged_cells
+from reports.verdicts.tables import confirmatory, steps_table
 
 NOTES = {"Software": "sdiag", "Signature": "x"}
 

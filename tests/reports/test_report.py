@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from degradation.errors import ConfigError, DataError, SdiagError
-from reports.cells import judged_cells
 from reports.load import load_results, read_records
 from reports.names import reader_label
 from reports.report import ReportSummary, write_report
-from reports.tables import self_test_table
+from reports.verdicts.cells import judged_cells
+from reports.verdicts.tables import self_test_table
 
 COMMAND = "sdiag report --results results"
 

@@ -23,10 +23,10 @@ from probes.runs import read_run, write_analysis
 from probes.slices.records import Slice, SlicesRecord, WhereRecord
 from probes.statistics.contrast import social_contrast
 from reports import style
-from reports.contrast import contrast_sentence
 from reports.load import load_results, read_records
 from reports.report import ReportSummary, write_report
 from reports.sentences import incomplete
+from reports.verdicts.contrast import contrast_sentence
 
 TASKS = ("scenes-expression", "scenes-objects")
 OWN = ("task", "pair", "splits", "seed", "tool_version")

@@ -9,7 +9,7 @@ import pytest
 from probes.records import Estimate
 from reports import formats, markdown, names
 from reports.load import read_records
-from reports.tables import verdict_table
+from reports.verdicts.tables import verdict_table
 
 
 @pytest.mark.parametrize(

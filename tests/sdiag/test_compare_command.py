@@ -17,7 +17,7 @@ from probes.questions import Prediction
 from probes.records import Comparison, PairCard, RunRecord, SplitCard, TaskCard
 from probes.runs import read_run, write_run
 from probes.summary import summarise
-from reports.compare import compare_runs
+from reports.compare.compare import compare_runs
 from sdiag.cli import app
 from sdiag.commands.compare import DROPPED
 

@@ -10,14 +10,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from probes.conflict.records import ConflictRecord, Interval
-from reports import (
-    conflict_figure,
-    conflict_parts_figure,
-    conflict_sizes_figure,
-    conflict_steps_figure,
-    style,
-)
-from reports.conflict_pairs import Asked, asked_pairs
+from reports import style
+from reports.conflict import figure as conflict_figure
+from reports.conflict import parts_figure as conflict_parts_figure
+from reports.conflict import sizes_figure as conflict_sizes_figure
+from reports.conflict import steps_figure as conflict_steps_figure
+from reports.conflict.pairs import Asked, asked_pairs
 
 NOTES = {"Software": "sdiag", "Signature": "x"}
 FEW = {"a/x": True, "scenes-gaze/gaze": True, "b/y": False}

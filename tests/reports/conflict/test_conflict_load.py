@@ -8,12 +8,14 @@ import pytest
 
 from degradation.errors import DataError
 from probes.conflict.records import ConflictRecord, QuestionCard, write_conflict
-from reports import conflict, sections, style
-from reports.cells import judged_cells
+from reports import style
+from reports.conflict import section as conflict
 from reports.document import Document, Settings, compose
 from reports.load import load_results
 from reports.report import write_report
 from reports.sentences import incomplete
+from reports.verdicts import sections
+from reports.verdicts.cells import judged_cells
 from socialfusion.transfer.against_conflict import AgainstRecord, write_against
 
 Make = Callable[..., ConflictRecord]

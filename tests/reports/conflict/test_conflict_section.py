@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from probes.conflict.records import ConflictRecord, Interval
-from reports import conflict as section
-from reports.conflict import conflict_section, conflict_sentences
-from reports.conflict_pairs import asked_pairs, cosine_interval, own_sides, two_places
+from reports.conflict import section
+from reports.conflict.pairs import asked_pairs, cosine_interval, own_sides, two_places
+from reports.conflict.section import conflict_section, conflict_sentences
 
 NOTES = {"Software": "sdiag"}
 Make = Callable[..., ConflictRecord]

@@ -8,13 +8,13 @@ import pytest
 from probes.conflict.records import ConflictRecord, Interval
 from probes.records import Estimate
 from probes.statistics.contrast import Contrast
-from reports.cells import Cell, judged_cells
 from reports.explanations import (
     conflict_finding,
     decodability_finding,
     explanations_section,
 )
 from reports.load import Conflict, read_records
+from reports.verdicts.cells import Cell, judged_cells
 from socialfusion.transfer.against_conflict import AgainstRecord, Comparison, PairPoint
 
 Make = Callable[..., ConflictRecord]

@@ -8,8 +8,8 @@ import pytest
 
 from degradation.errors import ConfigError, DataError
 from probes.runs import read_run
-from reports.fusion_baselines import baselines
-from reports.fusion_load import incomplete_trainings, load_trainings
+from reports.fusion.baselines import baselines
+from reports.fusion.load import incomplete_trainings, load_trainings
 from reports.load import load_results
 from socialfusion.records import FusionRecord
 from socialfusion.transfer.records import (

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from reports.fusion_load import Trainings
-from reports.fusion_methods import training_commands, training_methods
+from reports.fusion.load import Trainings
+from reports.fusion.methods import training_commands, training_methods
 from sdiag.commands.trainings import reference
 from socialfusion.defaults import default_settings
 from socialfusion.records import FusionRecord, FusionSettings

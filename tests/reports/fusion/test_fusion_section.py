@@ -10,15 +10,17 @@ import pytest
 from probes.conflict.records import ConflictRecord
 from probes.records import RunRecord
 from probes.runs import read_run
-from reports import fusion, transfer, transfer_ablations
 from reports.document import Settings, compose
 from reports.explanations import explanations_section
-from reports.fusion import fusion_parts, fusion_sentences
-from reports.fusion_load import Trainings
+from reports.fusion import section as fusion
+from reports.fusion.load import Trainings
+from reports.fusion.section import fusion_parts, fusion_sentences
 from reports.load import Conflict, load_results
 from reports.markdown import escape
-from reports.transfer import transfer_section, transfer_sentences
-from reports.transfer_ablations import ablation_section, ablation_sentences
+from reports.transfer import ablations as transfer_ablations
+from reports.transfer import section as transfer
+from reports.transfer.ablations import ablation_section, ablation_sentences
+from reports.transfer.section import transfer_section, transfer_sentences
 from socialfusion.records import FrozenDigests, FusionRecord
 from socialfusion.transfer.against_conflict import AgainstRecord
 from socialfusion.transfer.records import (

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from reports.fusion_stops import stops_words
-from reports.fusion_written import written_section
+from reports.fusion.stops import stops_words
+from reports.fusion.written import written_section
 from socialfusion.records import FusionRecord, Generated, Stop, Trained, WrittenAnswer
 
 Fusions = Callable[..., FusionRecord]

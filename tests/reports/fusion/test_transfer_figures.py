@@ -9,14 +9,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from reports import (
-    fusion_curves_figure,
-    style,
-    transfer_against_figure,
-    transfer_change_figure,
-    transfer_matrix_figure,
-)
-from reports.transfer_words import certain
+from reports import style
+from reports.fusion import curves_figure as fusion_curves_figure
+from reports.transfer import against_figure as transfer_against_figure
+from reports.transfer import change_figure as transfer_change_figure
+from reports.transfer import matrix_figure as transfer_matrix_figure
+from reports.transfer.words import certain
 from socialfusion.records import FusionRecord
 from socialfusion.transfer.against_conflict import AgainstRecord
 from socialfusion.transfer.records import TransferRecord, VariantCard

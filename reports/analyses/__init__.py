@@ -1,0 +1,1 @@
+"""The sections about what further analyses found: diagnosis, drift, slices, where."""

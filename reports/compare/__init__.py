@@ -1,0 +1,1 @@
+"""Two runs side by side: settings, scores, and a gate for continuous integration."""

@@ -1,0 +1,1 @@
+"""The section about gradient conflict: tables, maps and words."""

@@ -1,0 +1,1 @@
+"""The section about trained SocialFusion models: curves, baselines, answers."""

@@ -1,0 +1,1 @@
+"""The sections about joint against single training, and about ablations."""

@@ -1,0 +1,1 @@
+"""The sections about probes: verdicts, scores, robustness, published numbers."""
