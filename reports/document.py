@@ -272,7 +272,7 @@ def _further_sections(one: _Pair, settings: Settings, figures: Path) -> Iterator
     """Headings and sections after the verdicts, from what they mean to where to look further."""
     cells, found = one.cells, one.analyses
     notes = _notes(cells)
-    yield "Social against control questions", contrast_section(one.contrasts)
+    yield "Social against control questions", contrast_section(one.contrasts, figures)
     yield "Which kind of loss", _diagnosis(found, settings, figures, notes)
     conflict = one.conflict
     yield "Gradient conflict", conflict_section(conflict.record, figures, notes) if conflict else ""

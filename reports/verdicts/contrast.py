@@ -1,13 +1,16 @@
 """Social against control questions: the difference of differences in a sentence and a table."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from probes.records import Estimate
 from probes.statistics.contrast import Contrast, ContrastPart
+from reports.csv_files import write_csv
 from reports.formats import count, estimate, p_value, signed
 from reports.markdown import code, escape, table
+from reports.names import file_stem
 
 __all__ = ["contrast_section", "contrast_sentence", "contrast_table"]
 
@@ -75,9 +78,19 @@ def _p(value: float | None) -> str:
     return text if text.startswith("<") else f"= {text}"
 
 
-def contrast_section(contrasts: Sequence[Contrast]) -> str:
-    """The sentences and tables of one pair's contrasts, as Markdown; empty without any."""
-    return "\n\n".join(_one_section(one) for one in contrasts)
+def contrast_section(contrasts: Sequence[Contrast], figures: Path) -> str:
+    """The sentences and tables of one pair's contrasts, as Markdown; empty without any.
+
+    Args:
+        contrasts: On all rows, and on those of row lists.
+        figures: Existing folder `figures` of the report.
+    """
+    if not contrasts:
+        return ""
+    numbers = figures / f"{file_stem('contrast', contrasts[0].pair)}.csv"
+    write_csv(contrast_table(contrasts), numbers)
+    sections = [_one_section(one) for one in contrasts]
+    return "\n\n".join([*sections, f"([numbers]({figures.name}/{numbers.name}))"])
 
 
 def _one_section(one: Contrast) -> str:

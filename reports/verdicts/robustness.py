@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from probes.records import Estimate, Robustness, RunRecord, TrainingVariance
+from reports.csv_files import write_csv
 from reports.formats import estimate, points, signed
 from reports.markdown import escape, table
 from reports.names import file_stem
@@ -81,13 +82,15 @@ def robustness_section(
     judged = _judged(cells, records)
     if not judged:
         return ""
+    numbers = figures / f"{file_stem('robustness', judged[0].cell.pair.name)}.csv"
+    write_csv(robustness_table(cells, records), numbers)
     parts = [" ".join(filter(None, (_tuning_words(judged), _training_words(judged))))]
     tuned = [Tuned(one.cell, one.found) for one in judged if one.found.tuning]
     if tuned:
         pair = tuned[0].cell.pair.name
         png = tuning_figure(tuned, figures / file_stem("tuning", pair), notes, margin)
         parts.append(captioned(_alt(judged), png, CAPTION))
-    parts.append(_table(judged))
+    parts += [_table(judged), f"([numbers]({figures.name}/{numbers.name}))"]
     return "\n\n".join(parts)
 
 

@@ -198,7 +198,7 @@ def test_same_records_give_the_same_bytes(
         again = write_report(one_pair, tmp_path / "out", command=COMMAND)
     assert dict(mpl.rcParams) == before
     files = sorted(p.relative_to(single.path.parent) for p in single.path.parent.rglob("*.*"))
-    assert len(files) == 3 + 9
+    assert len(files) == 3 + 10
     for name in files:
         assert (again.path.parent / name).read_bytes() == (
             single.path.parent / name

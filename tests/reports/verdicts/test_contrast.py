@@ -1,5 +1,6 @@
 """The difference of differences in words and in a table."""
 
+import pandas as pd
 import pytest
 
 from probes.records import Estimate
@@ -44,15 +45,15 @@ def test_the_sentence_says_what_the_interval_allows(low, high, said):
     assert sentence.endswith("(p <0.001).")
 
 
-def test_without_a_common_unit_points_are_compared_and_the_reason_is_given():
-    text = contrast_section([made(0, 0, relative=False)])
+def test_without_a_common_unit_points_are_compared_and_the_reason_is_given(tmp_path):
+    text = contrast_section([made(0, 0, relative=False)], tmp_path)
     assert "is −12.0 \\[−14.0, −10.0\\] points (p <0.001)." in text
     assert "There is no common unit here: colour\\_1 of task-colour\\_1: it was not." in text
     assert text.count("| – |") == 3
 
 
-def test_the_table_has_a_row_for_each_question_social_ones_first():
-    text = contrast_section([made(-26.0, -19.0)])
+def test_the_table_has_a_row_for_each_question_social_ones_first(tmp_path):
+    text = contrast_section([made(-26.0, -19.0)], tmp_path)
     lines = [line for line in text.splitlines() if line.startswith("| ")][2:]
     assert lines[0] == "| expression (social) | `task-expression` | accuracy | −24.0 | −30.0 % |"
     assert lines[2].startswith("| colour\\_1 (control)")
@@ -61,16 +62,21 @@ def test_the_table_has_a_row_for_each_question_social_ones_first():
     assert "400 of 1,300 occur under several questions" in text
 
 
-def test_row_lists_and_warnings_are_named():
-    text = contrast_section([made(-2, 1, row_list="clean", warning="only 12 clusters", shared=0)])
+def test_row_lists_and_warnings_are_named(tmp_path):
+    one = made(-2, 1, row_list="clean", warning="only 12 clusters", shared=0)
+    text = contrast_section([one], tmp_path)
     assert text.startswith("On the rows of the list `clean`:")
     assert "Careful: only 12 clusters." in text
     assert "No cluster occurs under several questions." in text
-    assert contrast_section([]) == ""
+    assert contrast_section([], tmp_path) == ""
 
 
-def test_the_frame_holds_unrounded_numbers():
-    frame = contrast_table([made(-26.0, -19.0), made(0, 0, relative=False)])
+def test_the_numbers_lie_beside_the_figures_unrounded(tmp_path):
+    contrasts = [made(-26.0, -19.0), made(0, 0, relative=False)]
+    assert "/contrast-tiny.csv))" in contrast_section(contrasts, tmp_path)
+    frame = contrast_table(contrasts)
+    read = pd.read_csv(tmp_path / "contrast-tiny.csv")
+    pd.testing.assert_frame_equal(read.fillna({"row_list": ""}), frame, check_dtype=False)
     assert frame["relative"].iloc[0] == -22.5
     assert frame["relative"].isna().tolist() == [False, True]
     assert (frame["n_social"].iloc[0], frame["n_control"].iloc[0]) == (2, 1)
