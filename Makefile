@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .PHONY: help demo test test-all lint clean
 
 help:
-	@echo "make demo      install, then measure and report on the embedded pair; under 5 minutes"
+	@echo "make demo      install, then measure and report on the embedded pair; 5 minutes behind the install"
 	@echo "make test      install what tests need and run them, offline; under 5 minutes"
 	@echo "make test-all  the slow tests too"
 	@echo "make clean     remove .venv and everything the demo wrote"
