@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from degradation.audit import Exposed, Overlap, SplitCount
@@ -26,6 +28,7 @@ from probes.records import (
     SplitCard,
     TaskCard,
 )
+from reports import style
 
 BLOCKS = 6
 
@@ -258,6 +261,22 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("world") / "results"
     write_world(results)
     return results
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved while a test runs, whichever module draws them."""
+    figures: list[Figure] = []
+    save = style.save_figure
+
+    def keep(figure: Figure, *args: object) -> Path:
+        figures.append(figure)
+        return save(figure, *args)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("reports.") and getattr(module, "save_figure", None) is save:
+            monkeypatch.setattr(module, "save_figure", keep)
+    return figures
 
 
 @pytest.fixture

@@ -21,20 +21,6 @@ def tiny(one_pair: Path) -> list[Cell]:
     return judged_cells(read_records(one_pair), margin=2.0, alpha=0.05)
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved while a test runs."""
-    figures: list[Figure] = []
-
-    def keep(figure: Figure, *args: object) -> Path:
-        figures.append(figure)
-        return style.save_figure(figure, *args)
-
-    for module in (heatmap, readers, scores, steps):
-        monkeypatch.setattr(module, "save_figure", keep)
-    return figures
-
-
 def marks(figure: Figure, marker: str) -> list[tuple[float, float]]:
     """Places of all single marks of a kind, panel by panel."""
     return [

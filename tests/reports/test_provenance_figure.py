@@ -14,8 +14,6 @@ from torch import Tensor
 from degradation.errors import ConfigError
 from degradation.provenance import Check, Provenance
 from degradation.weight_distance import compare
-from reports import provenance as account
-from reports import style
 from reports.provenance import distance_table, provenance_figure, sentences, write_provenance
 
 NOTES = {"Software": "sdiag"}
@@ -58,19 +56,6 @@ def found(post: State, switches: Mapping | None = None, **candidates: State) -> 
 def descent() -> Provenance:
     base = state(1)
     return found(moved(base, 0.2), base=base, stranger=state(2))
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved while a test runs."""
-    figures: list[Figure] = []
-
-    def keep(figure: Figure, *args: object) -> Path:
-        figures.append(figure)
-        return style.save_figure(figure, *args)
-
-    monkeypatch.setattr(account, "save_figure", keep)
-    return figures
 
 
 def test_lines_are_the_distances_in_the_csv(

@@ -22,7 +22,6 @@ from probes.records import RunRecord
 from probes.runs import read_run
 from reports import style
 from reports.analyses import drift as section
-from reports.analyses import drift_figure as drawing
 from reports.analyses.drift import drift_section, drift_table
 
 NOTES = {"Software": "sdiag"}
@@ -102,19 +101,6 @@ def record(run: RunRecord) -> Callable[..., DriftRecord]:
         return DriftRecord(**(fields | changes))
 
     return make
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved while a test runs."""
-    figures: list[Figure] = []
-
-    def keep(figure: Figure, *args: object) -> Path:
-        figures.append(figure)
-        return style.save_figure(figure, *args)
-
-    monkeypatch.setattr(drawing, "save_figure", keep)
-    return figures
 
 
 def test_the_table_sets_drift_beside_the_probes_delta(

@@ -19,23 +19,13 @@ from reports.conflict.pairs import Asked, asked_pairs
 
 NOTES = {"Software": "sdiag", "Signature": "x"}
 FEW = {"a/x": True, "scenes-gaze/gaze": True, "b/y": False}
-MODULES = (conflict_figure, conflict_parts_figure, conflict_sizes_figure, conflict_steps_figure)
 Make = Callable[..., ConflictRecord]
 
 
 @pytest.fixture(autouse=True)
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved while a test runs, with few pixels."""
-    figures: list[Figure] = []
-
-    def keep(figure: Figure, *args: object) -> Path:
-        figures.append(figure)
-        return style.save_figure(figure, *args)
-
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few pixels: what is tested is what is drawn, not how finely."""
     monkeypatch.setattr(style, "DPI", 25)
-    for module in MODULES:
-        monkeypatch.setattr(module, "save_figure", keep)
-    return figures
 
 
 def texts(figure: Figure, title: str) -> list[str]:

@@ -20,26 +20,14 @@ from socialfusion.transfer.against_conflict import AgainstRecord
 from socialfusion.transfer.records import TransferRecord, VariantCard
 
 NOTES = {"Software": "sdiag", "Signature": "x"}
-MODULES = (
-    fusion_curves_figure, transfer_against_figure, transfer_change_figure, transfer_matrix_figure,
-)  # fmt: skip
 Transfers = Callable[..., TransferRecord]
 THREE = ("scenes-gesture", "scenes-gaze", "scenes-relation")
 
 
 @pytest.fixture(autouse=True)
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved while a test runs, with few pixels."""
-    figures: list[Figure] = []
-
-    def keep(figure: Figure, *args: object) -> Path:
-        figures.append(figure)
-        return style.save_figure(figure, *args)
-
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few pixels: what is tested is what is drawn, not how finely."""
     monkeypatch.setattr(style, "DPI", 25)
-    for module in MODULES:
-        monkeypatch.setattr(module, "save_figure", keep)
-    return figures
 
 
 def test_every_cell_of_the_matrix_is_in_its_csv(

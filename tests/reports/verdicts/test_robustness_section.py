@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from probes.records import Estimate, Robustness, RunRecord, TrainingVariance, TuningPoint
 from reports import style
 from reports.load import read_records
-from reports.verdicts import robustness_figure
 from reports.verdicts.cells import Cell, judged_cells
 from reports.verdicts.robustness import robustness_section, robustness_table
 
@@ -65,19 +64,6 @@ def section(runs: Sequence[RunRecord], *found: Robustness, folder: Path) -> str:
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few pixels: what is tested is what is drawn, not how finely."""
     monkeypatch.setattr(style, "DPI", 25)
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures that are saved while a test runs."""
-    figures: list[Figure] = []
-
-    def keep(figure: Figure, *args: object) -> Path:
-        figures.append(figure)
-        return style.save_figure(figure, *args)
-
-    monkeypatch.setattr(robustness_figure, "save_figure", keep)
-    return figures
 
 
 def test_a_delta_that_nothing_changes(
