@@ -115,7 +115,7 @@ class PairCard(Record):
     protocol: str
     imported: bool
     pre_origin: OriginCard | None = None
-    """None for weights that ship or come through another library, and in older records."""
+    """None for weights that ship or come through another library."""
     post_origin: OriginCard | None = None
 
 
@@ -127,9 +127,8 @@ class SplitCard(Record):
     clusters: int
     left_out: dict[str, int]
     """Number of rows left out, by reason."""
-    read_digest: str = ""
-    """Digest of all rows of the split as they were read, which is what an audit knows it by; empty
-    in older records."""
+    read_digest: str
+    """Digest of all rows of the split as they were read, which is what an audit knows it by."""
 
 
 class Analysis(FileRecord):

@@ -87,11 +87,7 @@ def _is_of(audit: AuditRecord | None, splits: Mapping[str, SplitCard], task: str
     if audit is None:
         return False
     digests = audit.digests(task or audit.task)
-    # Older records hold the digest of the rows that were left, which is often the same.
-    return all(
-        digests.get(split) == (card.read_digest or card.rows_digest)
-        for split, card in splits.items()
-    )
+    return all(digests.get(split) == card.read_digest for split, card in splits.items())
 
 
 def _exposed(run: RunRecord, audits: Mapping[str, AuditRecord]) -> Exposed | None:

@@ -61,9 +61,8 @@ MARKER = "<!-- sdiag report -->"
 
 INTERVALS = {
     METHOD: "Student's t on the jackknife over clusters (how often it covers: docs/calibration.md)",
-    "paired cluster bootstrap, percentile": "percentiles of a paired bootstrap over clusters",
 }
-"""Methods of intervals in records, for people; those of older records too."""
+"""Methods of intervals in records, for people."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,11 +19,11 @@ import pandas as pd
 from degradation.errors import ConfigError
 from reports.document import MARKER, Settings, compose
 from reports.html import PAGE_MARKER, page
-from reports.load import load_results, read_records
+from reports.load import load_results
 from reports.verdicts.cells import judged_cells
-from reports.verdicts.tables import verdict_table
+from reports.verdicts.tables import declared_table
 
-__all__ = ["ReportSummary", "read_records", "verdict_table", "write_report"]
+__all__ = ["ReportSummary", "write_report"]
 
 DOCUMENT, PAGE, NUMBERS, FIGURES = "report.md", "report.html", "numbers.csv", "figures"
 PARTS = (FIGURES, NUMBERS, PAGE, DOCUMENT)
@@ -85,8 +85,8 @@ def write_report(
         document = compose(loaded, cells, settings, draft / FIGURES, draft / NUMBERS)
         (draft / DOCUMENT).write_text(document.text, encoding="utf-8", newline="\n")
         (draft / PAGE).write_text(page(document.text, draft), encoding="utf-8", newline="\n")
-    table = verdict_table(loaded.records, margin=margin, alpha=alpha)
-    return ReportSummary(out / DOCUMENT, out / PAGE, table, document.incomplete)
+    shown = declared_table(cells)
+    return ReportSummary(out / DOCUMENT, out / PAGE, shown, document.incomplete)
 
 
 def _check_settings(margin: float, alpha: float) -> None:

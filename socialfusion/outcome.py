@@ -33,8 +33,6 @@ from socialfusion.unfrozen import Unfrozen
 __all__ = ["outcome", "trained_digest"]
 
 _PARTS = ("connector", "boxes", "heatmap", "encoder")
-_LATER = {"train_encoder", "encoder_learning_rate"}
-"""Settings that came after the first signatures, which stay what they are without them."""
 
 
 def outcome(
@@ -172,9 +170,7 @@ def _signature(
 ) -> str:
     """One line that pins all definitions behind a number."""
     rows = one.rows_digest()[:12]
-    later = set() if settings.train_encoder else _LATER
-    text = settings.model_dump_json(exclude=later)
-    recipe = hashlib.sha256(text.encode()).hexdigest()[:12]
+    recipe = hashlib.sha256(settings.model_dump_json().encode()).hexdigest()[:12]
     return "|".join(
         [
             f"task={one.question.task}",

@@ -45,8 +45,8 @@ class Matched(Generic[Member]):
 def match(ones: Mapping[Key, Member], others: Mapping[Key, Member]) -> Matched[Member]:
     """The records of two folders that belong together.
 
-    They do if their keys agree; if their second parts agree, where either folder holds a single
-    pair; and anyway, where either holds a single record.
+    They do if their keys agree; if their second parts agree, where each folder holds a single
+    pair; and anyway, where each holds a single record.
 
     Args:
         ones: Records of one kind by key, from the first folder.

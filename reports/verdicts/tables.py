@@ -15,6 +15,7 @@ __all__ = [
     "arms_table",
     "baseline_table",
     "changes_table",
+    "declared_table",
     "left_out_table",
     "numbers_table",
     "provenance_table",
@@ -52,7 +53,11 @@ def verdict_table(
         block, probe.
         Scores, errors and deltas are in points; a negative delta means worse, for errors too.
     """
-    cells = judged_cells(tuple(records), margin=margin, alpha=alpha)
+    return declared_table(judged_cells(tuple(records), margin=margin, alpha=alpha))
+
+
+def declared_table(cells: Iterable[Cell]) -> pd.DataFrame:
+    """`verdict_table` of cells that are judged already."""
     return numbers_table(confirmatory(cells)).drop(columns=NOT_IN_VERDICTS)
 
 

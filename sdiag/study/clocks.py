@@ -5,6 +5,7 @@ a spectrum and classes such that the solvers take about as many steps as on thos
 probe of other features takes up to twice as long, or half.
 """
 
+import io
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -272,8 +273,6 @@ def _matrices(clock: Clock, world: World) -> Rate:
 
 def _drawing(clock: Clock, world: World) -> Rate:
     """Figures of two panels, drawn and saved."""
-    import io
-
     from matplotlib.figure import Figure
 
     def drawn() -> None:

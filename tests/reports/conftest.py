@@ -162,9 +162,11 @@ def make_record(pair: str, task: str, deltas: Mapping[str, float], **changes: ob
             source="its training record", protocol="paired-native-grid v1", imported=False,
         ),
         "splits": {
-            "train": SplitCard(rows_digest="c3" * 32, n=1500, clusters=300, left_out={}),
+            "train": SplitCard(
+                rows_digest="c3" * 32, read_digest="c3" * 32, n=1500, clusters=300, left_out={}
+            ),
             "test": SplitCard(
-                rows_digest="d4" * 32, n=n, clusters=n // 4,
+                rows_digest="d4" * 32, read_digest="d4" * 32, n=n, clusters=n // 4,
                 left_out={"box smaller than a patch": 3} if task == "scenes-gesture" else {},
             ),
         },

@@ -168,7 +168,7 @@ def test_few_clusters_and_both_methods_of_intervals_are_named(full: ReportSummar
     text = full.path.read_text(encoding="utf-8")
     assert "- **Careful** with expression: only &lt;9&gt; clusters." in text
     assert "Student's t on the jackknife over clusters (how often it covers" in text
-    assert "or percentiles of a paired bootstrap over clusters" in text
+    assert "or paired cluster bootstrap, percentile" in text
     numbers = pd.read_csv(full.path.with_name("numbers.csv")).set_index("question")
     row = numbers[numbers.confirmatory].loc["expression"]
     assert (row.p_permutation, row.bca_low, row.interval) == (0.5, -7.0, "cluster jackknife, t")

@@ -56,7 +56,8 @@ def write(
     content = encode([pre, post])
     fields: dict[str, object] = {
         "tool_version": "1", "seed": 0, "draws": 100, "baselines": (), "comparisons": (comparison,),
-        "splits": {"test": SplitCard(rows_digest="d4" * 32, n=N, clusters=N // 3, left_out={})},
+        "splits": {"test": SplitCard(rows_digest="d4" * 32, read_digest="d4" * 32, n=N,
+                                     clusters=N // 3, left_out={})},
         "predictions_sha256": hashlib.sha256(content).hexdigest(),
         "task": TaskCard(
             name="moods", kind="classes", social=True, label_sets={"mood": ("calm", "cross")},

@@ -79,7 +79,8 @@ def record(task, questions, *, refused=None, row_list=""):
             name="tiny", pre="tiny:pre", post="tiny:post", pre_digest="a", post_digest="b",
             lineage="made up", source="a test", protocol="p", imported=False,
         ),
-        splits={"test": SplitCard(rows_digest="c", n=500, clusters=100, left_out={})},
+        splits={"test": SplitCard(rows_digest="c", read_digest="c", n=500, clusters=100,
+                                  left_out={})},
         seed=0, draws=2000, margin=2.0, questions=tuple(questions), refused=refused or {},
         predictions_sha256="d",
     )  # fmt: skip

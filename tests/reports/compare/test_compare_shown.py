@@ -41,7 +41,8 @@ TASK = TaskCard(
 )  # fmt: skip
 ABOUT = {
     "tool_version": "1", "task": TASK, "pair": PAIR, "seed": 0,
-    "splits": {"test": SplitCard(rows_digest="d4", n=90, clusters=30, left_out={})},
+    "splits": {"test": SplitCard(rows_digest="d4", read_digest="d4", n=90, clusters=30,
+                                 left_out={})},
 }  # fmt: skip
 TRAINED = FusionSettings(encoder="tiny:pre", tasks=("moods",), language_model="tiny", steps=40)
 

@@ -110,7 +110,8 @@ def make_run_record(
         "language_model": LanguageModelCard(name="tiny", digest=LANGUAGE),
         "tasks": cards,
         "splits": {
-            task: {"test": SplitCard(rows_digest="d4" * 32, n=1200, clusters=300, left_out={})}
+            task: {"test": SplitCard(rows_digest="d4" * 32, read_digest="d4" * 32, n=1200,
+                                     clusters=300, left_out={})}
             for task in tasks
         },
         "questions": tuple(
