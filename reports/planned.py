@@ -39,6 +39,8 @@ class _Gcd(_Part):
 
 class _Training(_Part):
     sides: tuple[str, ...] = ("pre", "post")
+    tasks: tuple[str, ...] = ()
+    seeds: int = 1
     setting: str = ""
 
 

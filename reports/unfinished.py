@@ -1,5 +1,6 @@
 """What a study asked for and the results lack, in plain sentences."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from reports.load import KINDS, Results
@@ -66,7 +67,11 @@ def _trained(study: Planned, results: Results) -> Iterator[tuple[str, list[str]]
     """Trainings, by the encoder that they read."""
     found = results.trainings
     if study.train is not None:
-        runs = {one.settings.encoder for one in found.runs.values()}
+        tasks = set(study.train.tasks) or {one.name for one in study.task}
+        # Single and pairwise runs of a transfer are no runs of this stage.
+        whole = [one.settings for one in found.runs.values() if set(one.settings.tasks) == tasks]
+        seeds = Counter(encoder for encoder, _ in {(one.encoder, one.seed) for one in whole})
+        runs = {encoder for encoder, n in seeds.items() if n >= study.train.seeds}
         yield "train-socialfusion", _without(study, study.train.sides, runs)
     if study.transfer is not None:
         compared = {one.settings.encoder for one in found.transfers}

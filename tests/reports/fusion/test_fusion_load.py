@@ -11,6 +11,7 @@ from probes.runs import read_run
 from reports.fusion.baselines import baselines
 from reports.fusion.load import incomplete_trainings, load_trainings
 from reports.load import load_results
+from reports.unfinished import lacking
 from socialfusion.records import FusionRecord
 from socialfusion.transfer.records import (
     AblationRecord,
@@ -152,3 +153,16 @@ def test_a_probe_stands_beside_only_on_the_same_weights_and_rows(
         beside = baselines([run.model_copy(update=change)], probed)[key]
         assert beside.probe is None
         assert beside.exceeds_probe(50.0) is None
+
+
+def test_a_study_lacks_trainings_of_other_tasks_or_seeds_than_it_asks_for(results: Path) -> None:
+    def lacked(tasks: Sequence[str], seeds: int) -> bool:
+        tables = "".join(f"[[task]]\nname = '{task}'\n" for task in tasks)
+        study = f"name = 'mine'\n[[pair]]\nmodel = 'tiny'\n{tables}"
+        study += f"[train]\nsides = ['pre']\nseeds = {seeds}\n"
+        (results / "study.resolved.toml").write_text(study, encoding="utf-8")
+        return bool(lacking(load_results(results)))
+
+    assert not lacked(TWO, 2)
+    assert lacked(TWO, 3)
+    assert lacked((*TWO, "scenes-relation"), 2)
